@@ -1,0 +1,339 @@
+package delivery
+
+import (
+	"github.com/petrelchat/petrel/broker/hub"
+	"github.com/petrelchat/petrel/protocol"
+	"github.com/petrelchat/petrel/storage"
+	"strconv"
+	"sync"
+)
+
+// Inbound is a PUBLISH at QoS 1 or 2 on its way to its acknowledgement. Acknowledgements go out in the
+// order of the publishes [MQTT-4.6.0-2], [MQTT-4.6.0-3], whatever the order in which they are stored.
+type Inbound struct {
+	s     *Session
+	PID   uint16
+	qos   byte
+	hash  uint64
+	done  bool
+	err   error
+	seq   uint64
+	Topic string
+	ID    string // the event's own id, for the line on u/{me}/errors
+}
+
+// unseen is a stored publish whose acknowledgement never reached the client.
+type unseen struct {
+	hash, seq uint64
+}
+
+// ackSent is an acknowledgement on its way: until the connection has taken it, it counts as unseen.
+type ackSent struct {
+	end  int64 // of the connection's bytes, where it ends
+	pid  uint16
+	hash uint64
+	seq  uint64
+}
+
+// InboundMax is how many publishes of one client may wait for the disk: our Receive Maximum, which for
+// MQTT 3.1.1 is where we stop reading.
+const InboundMax = 1024
+
+// Receive notes a publish. known says that it is a retry of one that is stored or on its way: it is
+// answered, and must not be stored again. full says that the client went beyond our Receive Maximum.
+func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbound, known, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.in {
+		if x.PID == pid && x.qos == qos && (dup && x.hash == hash || qos == 2) {
+			return nil, true, false // it is acknowledged when it is stored
+		}
+	}
+	if len(s.in) >= InboundMax {
+		if s.c.V5 {
+			return nil, false, true // [MQTT-3.3.4-9]
+		}
+		if s.inRoom == nil {
+			s.inRoom = sync.NewCond(&s.mu)
+		}
+		for len(s.in) >= InboundMax && !s.gone {
+			s.inRoom.Wait()
+		}
+	}
+	in = &Inbound{s: s, PID: pid, qos: qos, hash: hash}
+	s.in = append(s.in, in)
+	if qos == 2 {
+		if _, ok := s.received[pid]; ok { // [MQTT-4.3.3-10]
+			in.done, known = true, true
+		}
+	} else if u, ok := s.unseen[pid]; ok {
+		delete(s.unseen, pid)
+		if dup && u.hash == hash {
+			in.done, in.seq, known = true, u.seq, true
+		}
+	}
+	if known {
+		s.settleFirst()
+	}
+	return in, known, false
+}
+
+// Settle answers a publish: err nil after the sync, or the refusal. A success comes from the
+// dispatcher, and its bytes go out with the rest of the commit; a refusal may come from any goroutine.
+func (in *Inbound) Settle(res hub.Result) {
+	if !in.settle(res) {
+		return
+	}
+	s := in.s
+	if res.Err == nil {
+		s.r.flushes = append(s.r.flushes, s.link.out)
+	} else {
+		s.link.out.flush()
+	}
+}
+
+// SettleNow answers a publish from any goroutine but the dispatcher's.
+func (in *Inbound) SettleNow(res hub.Result) {
+	if in.settle(res) {
+		in.s.link.out.flush()
+	}
+}
+
+func (in *Inbound) settle(res hub.Result) (wrote bool) {
+	s := in.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in.done, in.err, in.seq = true, res.Err, res.Seq
+	if in.qos == 2 && res.Err == nil {
+		if s.received == nil {
+			s.received = make(map[uint16]struct{})
+		}
+		s.received[in.PID] = struct{}{}
+	}
+	return s.settleFirst()
+}
+
+// settleFirst sends the acknowledgements that are next in order. s.mu is held.
+func (s *Session) settleFirst() (wrote bool) {
+	for len(s.in) > 0 && s.in[0].done {
+		in := s.in[0]
+		s.in[0] = nil
+		s.in = s.in[1:]
+		s.acknowledge(in)
+		wrote = true
+	}
+	if len(s.in) == 0 {
+		s.in = nil
+	}
+	if wrote && s.inRoom != nil {
+		s.inRoom.Broadcast()
+	}
+	return wrote
+}
+
+func (s *Session) acknowledge(in *Inbound) {
+	typ := byte(typePuback)
+	if in.qos == 2 {
+		typ = typePubrec
+	}
+	var code byte
+	var props []byte
+	switch {
+	case in.err != nil && s.c.V5:
+		code = protocol.ReasonCode(in.err)
+		if s.c.Problems {
+			props = appendStringProp(nil, propReasonString, protocol.ReasonString(in.err))
+		}
+	case in.err == nil && s.c.MetaSeq && s.c.V5 && in.seq > 0:
+		props = appendUserProp(nil, "seq", strconv.FormatUint(in.seq, 10))
+	}
+	var end int64
+	out := s.link.out
+	out.append(func(b []byte) []byte {
+		b = appendAck(b, typ, in.PID, s.c.V5, code, props)
+		end = out.sent + out.flying + int64(len(b))
+		return b
+	})
+	if in.err != nil && !s.c.V5 {
+		s.errorLine(in.err, in.Topic, in.PID, in.ID)
+	}
+	if in.err == nil && in.qos == 1 && s.durable {
+		s.acked = append(s.acked, ackSent{end: end, pid: in.PID, hash: in.hash, seq: in.seq})
+		if len(s.acked) >= InboundMax {
+			s.trimAcked()
+		}
+	}
+}
+
+// errorLine tells a 3.1.1 client what its acknowledgement could not (PROTOCOL: u/{me}/errors).
+func (s *Session) errorLine(err error, topic string, pid uint16, id string) {
+	name := protocol.ErrorsTopic(s.key.User)
+	ids, ok := s.index.liveMatch(protocol.FilterErrors, "", name)
+	if ok {
+		s.putLive(&publish{topic: []byte(name), payload: protocol.AppendErrorLine(nil, err, topic, pid, id), subIDs: ids})
+	}
+}
+
+// ErrorLine sends a line on u/{me}/errors to this session, if it subscribes to it.
+func (s *Session) ErrorLine(err error, topic string, pid uint16, id string) {
+	s.mu.Lock()
+	if !s.gone {
+		s.errorLine(err, topic, pid, id)
+	}
+	s.mu.Unlock()
+	s.link.out.flush()
+}
+
+// trimAcked forgets acknowledgements that the connection has taken.
+func (s *Session) trimAcked() {
+	sent := s.link.out.taken()
+	i := 0
+	for i < len(s.acked) && s.acked[i].end <= sent {
+		i++
+	}
+	s.acked = append(s.acked[:0], s.acked[i:]...)
+}
+
+// Release answers a PUBREL: the packet id of an inbound QoS 2 message is free again, durably.
+func (s *Session) Release(pid uint16) {
+	s.mu.Lock()
+	_, ok := s.received[pid]
+	delete(s.received, pid)
+	s.mu.Unlock()
+	comp := func(b []byte) []byte {
+		code := byte(0)
+		if !ok {
+			code = 0x92 // packet identifier not found, §3.7.2.1
+		}
+		return appendAck(b, typePubcomp, pid, s.c.V5, code, nil)
+	}
+	if !ok || !s.durable {
+		s.link.out.append(comp)
+		s.link.out.flush()
+		return
+	}
+	var b storage.Batch
+	b.Vital = true
+	b.Delete(storage.In(storage.SpaceReceived).U64(s.SID).U16(pid))
+	err := s.r.o.Pipeline.Commit(&b, func(uint64) {
+		s.link.out.append(comp)
+		s.r.flushes = append(s.r.flushes, s.link.out)
+	})
+	if err != nil {
+		s.r.o.Log.Error("storing a PUBREL failed", "user", s.key.User, "error", err)
+		s.Kick(Broken)
+	}
+}
+
+// Mark returns what the journal keeps of a publish: only durable sessions come back with a retry.
+func (s *Session) Mark(pid uint16, hash uint64) storage.Journal {
+	if !s.durable {
+		return storage.Journal{}
+	}
+	return storage.Journal{SID: s.SID, PID: pid, Hash: hash}
+}
+
+// With returns what must be stored together with a QoS 2 publish: that its packet id is in use.
+func (s *Session) With(pid uint16, qos byte) (b storage.Batch) {
+	if qos == 2 && s.durable {
+		b.Set(storage.In(storage.SpaceReceived).U64(s.SID).U16(pid), nil)
+	}
+	return b
+}
+
+// Ack takes the client's PUBACK.
+func (s *Session) Ack(pid uint16) {
+	s.mu.Lock()
+	x := s.win.find(pid)
+	if x == nil || x.qos != 1 {
+		s.mu.Unlock()
+		return // of an earlier connection, or nothing of ours: harmless
+	}
+	src, seq := x.src, x.seq
+	s.win.ack(x)
+	s.touch()
+	if src.view != viewPlain && src.view != viewOwn && !s.c.NoCursors {
+		if s.delivered == nil {
+			s.delivered, s.owned = make(map[string]uint64), make(map[string]uint64)
+		}
+		s.delivered[src.log] = max(s.delivered[src.log], seq)
+		s.owned[src.log] = max(s.owned[src.log], seq)
+	}
+	more := len(s.lag) > 0
+	s.mu.Unlock()
+	if src.view == viewPlain {
+		s.r.plain.in <- plainWork{release: []uint64{seq}, s: s}
+	}
+	if more {
+		s.pump()
+	}
+}
+
+// Rec takes the client's PUBREC. failed: the client refuses the message.
+func (s *Session) Rec(pid uint16, failed bool) {
+	s.mu.Lock()
+	x := s.win.find(pid)
+	if x == nil || x.qos != 2 {
+		_, again := s.released[pid]
+		s.mu.Unlock()
+		code := byte(0)
+		if !again {
+			code = 0x92
+		}
+		s.link.out.append(func(b []byte) []byte { return appendAck(b, typePubrel, pid, s.c.V5, code, nil) })
+		s.link.out.flush()
+		return
+	}
+	c := *x
+	if failed {
+		s.win.ack(x)
+		s.touch()
+	} else {
+		x.rec = true
+	}
+	more := len(s.lag) > 0
+	s.mu.Unlock()
+	switch {
+	case failed:
+		s.r.plain.in <- plainWork{release: []uint64{c.seq}, s: s}
+		if more {
+			s.pump()
+		}
+	case c.rec || !s.durable:
+		s.link.out.append(func(b []byte) []byte { return appendAck(b, typePubrel, pid, s.c.V5, 0, nil) })
+		s.link.out.flush()
+		if !c.rec {
+			s.r.plain.in <- plainWork{release: []uint64{c.seq}, s: s}
+		}
+	default:
+		s.r.plain.in <- plainWork{rec: &c, s: s}
+	}
+}
+
+// Comp takes the client's PUBCOMP.
+func (s *Session) Comp(pid uint16) {
+	s.mu.Lock()
+	_, old := s.released[pid]
+	delete(s.released, pid)
+	if x := s.win.find(pid); x != nil && x.qos == 2 && x.rec {
+		s.win.ack(x)
+		s.touch()
+		old = true
+	}
+	more := len(s.lag) > 0
+	s.mu.Unlock()
+	if old && s.durable {
+		s.r.plain.in <- plainWork{comp: pid, s: s}
+	}
+	if more {
+		s.pump()
+	}
+}
+
+// Acknowledged is how far this connection has acknowledged in a conversation: what an empty publish to
+// c/{conv}/read means.
+func (s *Session) Acknowledged(conv string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owned[conv]
+}

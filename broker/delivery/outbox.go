@@ -1,0 +1,145 @@
+package delivery
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// outbox is what is on its way to one connection. Appending never blocks and never reorders; a
+// writer goroutine runs only while there is something to write, so an idle connection has neither
+// goroutine nor buffer. All that gathered while a write was under way goes out in the next one.
+type outbox struct {
+	conn    net.Conn
+	timeout time.Duration
+	fail    func(error) // called once, on the writer's goroutine
+
+	mu      sync.Mutex
+	buf     []byte
+	spare   []byte
+	writing bool
+	broken  bool
+	closing bool // close the connection when everything is written
+	idle    *sync.Cond
+	sent    int64 // bytes that the connection has taken
+	flying  int64 // bytes of the write that is under way
+}
+
+// keep is the largest buffer that a connection keeps between bursts.
+const keep = 4 << 10
+
+func newOutbox(c net.Conn, timeout time.Duration, fail func(error)) *outbox {
+	return &outbox{conn: c, timeout: timeout, fail: fail}
+}
+
+// append lets fn append to the buffer. The bytes wait for flush.
+func (o *outbox) append(fn func(b []byte) []byte) {
+	o.mu.Lock()
+	if !o.broken && !o.closing {
+		o.buf = fn(o.buf)
+	}
+	o.mu.Unlock()
+}
+
+// taken is how many bytes the connection has taken.
+func (o *outbox) taken() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sent + o.flying // a write under way may have reached the client
+}
+
+// pending is how many bytes wait.
+func (o *outbox) pending() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.buf)
+}
+
+// flush starts a writer if there is something to write and none runs.
+func (o *outbox) flush() {
+	o.mu.Lock()
+	start := len(o.buf) > 0 && !o.writing && !o.broken
+	if start {
+		o.writing = true
+	}
+	o.mu.Unlock()
+	if start {
+		go o.write()
+	}
+}
+
+// write writes until nothing waits. Only one runs at a time.
+func (o *outbox) write() {
+	for {
+		o.mu.Lock()
+		b := o.buf
+		if len(b) == 0 || o.broken {
+			o.writing = false
+			closing := o.closing
+			if o.idle != nil {
+				o.idle.Broadcast()
+			}
+			o.mu.Unlock()
+			if closing {
+				_ = o.conn.Close() // the reader learns of it and reports
+			}
+			return
+		}
+		o.buf, o.spare, o.flying = o.spare, nil, int64(len(b))
+		o.mu.Unlock()
+
+		err := o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
+		n := 0
+		if err == nil {
+			n, err = o.conn.Write(b)
+		}
+		o.mu.Lock()
+		o.sent += int64(n)
+		o.flying = 0
+		if cap(b) <= keep {
+			o.spare = b[:0]
+		}
+		if err != nil {
+			o.broken, o.buf = true, nil
+		}
+		o.mu.Unlock()
+		if err != nil {
+			o.fail(err)
+		}
+	}
+}
+
+// finish writes what waits and then closes the connection; nothing can be appended any more.
+func (o *outbox) finish() {
+	o.mu.Lock()
+	o.closing = true
+	start := !o.writing
+	o.writing = true
+	o.mu.Unlock()
+	if start {
+		go o.write()
+	}
+}
+
+// drain returns when everything has been handed to the connection, or it broke. It must not be
+// called while others go on appending.
+func (o *outbox) drain() {
+	o.flush()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.idle == nil {
+		o.idle = sync.NewCond(&o.mu)
+	}
+	for o.writing {
+		o.idle.Wait()
+	}
+}
+
+// release gives the buffers back when nothing is under way: an idle connection keeps none.
+func (o *outbox) release() {
+	o.mu.Lock()
+	if !o.writing && len(o.buf) == 0 {
+		o.buf, o.spare = nil, nil
+	}
+	o.mu.Unlock()
+}

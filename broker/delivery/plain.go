@@ -1,0 +1,230 @@
+package delivery
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+
+	"github.com/petrelchat/petrel/broker/hub"
+	"github.com/petrelchat/petrel/broker/plain"
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/storage"
+)
+
+// plainOwner owns the queues of plain messages: one goroutine, so that what a publisher sends stays in
+// order for everybody. A message at QoS ≥ 1 is stored once, with one reference for each session that
+// gets it; the last acknowledgement frees it.
+type plainOwner struct {
+	r        *Registry
+	index    *plain.Index
+	queue    *plain.Queue
+	retained *plain.Retained
+	journal  *hub.Journal
+	in       chan plainWork
+	slots    chan struct{}
+	next     uint64 // the number of the next message
+	turns    uint64
+	matches  plain.Matches
+	done     atomic.Uint64 // all messages up to this number are durable and were offered
+
+	batch  *storage.Batch
+	comps  []func()
+	ends   []uint64      // sessions that ended and have more to free
+	undone []func(error) // who is refused when the batch cannot be stored
+	last   uint64        // highest number in the batch
+}
+
+// plainWork is one thing to do: exactly one of the first group is set.
+type plainWork struct {
+	publish *PlainPublish
+	reserve []reservation
+	release []uint64
+	rec     *sent
+	comp    uint16
+	end     bool
+	retain  []retainedFor
+
+	s   *Session // whose; for end, reserve, release, rec, comp, retain
+	sid uint64   // for end of a session that is not in memory
+	run func()   // after the sync
+}
+
+// PlainPublish is a message for plain subscribers.
+type PlainPublish struct {
+	Message *plain.Message
+	Mark    storage.Journal
+	With    storage.Batch
+
+	retainOnly bool
+	// Done is called once: with a refusal on the owner's goroutine, with nil after the sync.
+	Done func(error)
+}
+
+type reservation struct {
+	alloc uint64
+	item  item
+}
+
+type retainedFor struct {
+	m      *plain.Message
+	target plain.Target
+}
+
+func newPlainOwner(r *Registry) (*plainOwner, error) {
+	p := &plainOwner{
+		r: r, index: plain.NewIndex(), queue: plain.NewQueue(r.o.Store, r.o.QueueMax, 10_000),
+		in: make(chan plainWork, 1024), slots: make(chan struct{}, 4), batch: new(storage.Batch),
+		next: (r.o.Store.LastCommit()+1)<<24 + 1,
+	}
+	p.journal = hub.NewJournal(func() uint64 { return r.o.Hub.NextJournal() })
+	p.done.Store(p.next - 1)
+	for range cap(p.slots) {
+		p.slots <- struct{}{}
+	}
+	var err error
+	if p.retained, err = plain.LoadRetained(r.o.Store, r.o.RetainedMax); err != nil {
+		return nil, err
+	}
+	prefix := storage.In(storage.SpaceMeta).Str("ending")
+	err = r.o.Store.Scan(prefix, nil, func(k storage.Key, _ []byte) bool {
+		if sid, _, ok := storage.TakeU64(k[len(prefix):]); ok {
+			p.ends = append(p.ends, sid)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, p.loadFilters()
+}
+
+// loadFilters fills the index with the plain filters of the sessions that are away.
+func (p *plainOwner) loadFilters() error {
+	prefix := storage.In(storage.SpaceFilter)
+	var bad error
+	err := p.r.o.Store.Scan(prefix, nil, func(k storage.Key, v []byte) bool {
+		sid, rest, ok := storage.TakeU64(k[len(prefix):])
+		filter, _, ok2 := storage.TakeStr(rest)
+		if !ok || !ok2 || len(v) < 5 {
+			bad = storage.ErrRecord
+			return false
+		}
+		share, bare := splitShare(filter)
+		p.index.Add(bare, indexSub(sid, v[0], binary.BigEndian.Uint32(v[1:]), share))
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+func indexSub(sid uint64, options byte, id uint32, share string) plain.Sub {
+	return plain.Sub{SID: sid, QoS: options & 3, NoLocal: options&4 != 0, RetainAsPublished: options&8 != 0,
+		RetainHandling: options >> 4 & 3, SubID: id, Share: share}
+}
+
+func filterRecord(options byte, id uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{options}, id)
+}
+
+func (p *plainOwner) doneNumber() uint64 { return p.done.Load() }
+
+func (p *plainOwner) close() { close(p.in) }
+
+func (p *plainOwner) run() {
+	idle := time.NewTicker(50 * time.Millisecond)
+	defer idle.Stop()
+	for {
+		select {
+		case first, ok := <-p.in:
+			if !ok {
+				<-p.slots
+				p.flush()
+				return
+			}
+			<-p.slots
+			p.handle(first)
+			for more := true; more && p.batch.Len() < 2048; {
+				select {
+				case next, ok := <-p.in:
+					if more = ok; ok {
+						p.handle(next)
+					}
+				default:
+					more = false
+				}
+			}
+			p.flush()
+		case <-idle.C:
+			if p.journal.Waiting() || len(p.ends) > 0 {
+				<-p.slots
+				ends := p.ends
+				p.ends = nil
+				for _, sid := range ends {
+					p.end(sid)
+				}
+				p.flush()
+			}
+		}
+	}
+}
+
+// flush commits the batch. It holds one slot.
+func (p *plainOwner) flush() {
+	p.queue.Seal(p.batch)
+	key := p.journal.Into(p.batch)
+	b, comps, last := p.batch, p.comps, p.last
+	undone := p.undone
+	p.batch, p.comps, p.undone = new(storage.Batch), nil, nil
+	err := p.r.o.Pipeline.Commit(b, func(commit uint64) {
+		p.slots <- struct{}{}
+		p.r.Begin()
+		if last > 0 {
+			p.done.Store(last)
+		}
+		for _, run := range comps {
+			run()
+		}
+		p.r.End(commit)
+		p.journal.Release(key)
+	})
+	if err == nil {
+		p.queue.Committed()
+		p.retained.Committed()
+		return
+	}
+	p.slots <- struct{}{}
+	p.queue.Aborted()
+	p.retained.Aborted()
+	p.r.o.Log.Error("plain messages could not be stored", "error", err)
+	refusal := chat.Refuse(chat.Unavailable, "the server cannot store messages now; try again later")
+	for _, done := range undone {
+		done(refusal)
+	}
+}
+
+// handle adds one piece of work to the batch.
+func (p *plainOwner) handle(w plainWork) {
+	switch {
+	case w.publish != nil:
+		p.publish(w.publish)
+	case w.reserve != nil:
+		p.reserve(w.s, w.reserve)
+	case w.release != nil:
+		for _, n := range w.release {
+			p.free(w.s.SID, n)
+		}
+	case w.rec != nil:
+		p.received(w.s, w.rec)
+	case w.comp != 0:
+		p.batch.Delete(storage.In(storage.SpaceReleased).U64(w.s.SID).U16(w.comp))
+	case w.retain != nil:
+		p.enqueue(w.s, w.retain)
+	case w.end:
+		p.end(w.sid)
+	}
+	if w.run != nil {
+		p.comps = append(p.comps, w.run)
+	}
+}

@@ -1,0 +1,295 @@
+package delivery
+
+import (
+	"github.com/petrelchat/petrel/broker/plain"
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/protocol"
+	"github.com/petrelchat/petrel/storage"
+)
+
+// Subscribe is one filter of a SUBSCRIBE, parsed and allowed.
+type Subscribe struct {
+	Sub    storage.Sub
+	Filter protocol.Filter
+	// From is where a subscription starts that is new to the session: 0 at the head, n at seq n, -n with
+	// the last n events. Seek moves an existing one.
+	From    int64
+	HasFrom bool
+	Seek    bool
+	// Start is the first seq that the user may see in the conversation, Joined where membership began.
+	Start, Left uint64
+}
+
+// Granted is the answer to one filter.
+type Granted struct {
+	QoS byte
+	New bool // the session did not have the filter before
+}
+
+// Subscribe adds filters to the session. It returns after the sync: a SUBACK means stored. Only the
+// connection's goroutine may call it.
+func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
+	granted := make([]Granted, len(list))
+	added := make([]*subscription, len(list))
+	var b storage.Batch
+	b.Vital = true // who reads goes on when the disk is full
+	changed := false
+	s.mu.Lock()
+	for i, w := range list {
+		x := &subscription{filter: w.Sub.Filter, f: w.Filter, options: w.Sub.Options, id: w.Sub.ID, meta: w.Sub.Meta, qos: w.Sub.Options & 3}
+		if x.f.Kind != protocol.FilterPlain {
+			x.qos = min(x.qos, 1) // PROTOCOL: delivery 6
+		}
+		old := s.subs[x.filter]
+		granted[i] = Granted{QoS: x.qos, New: old == nil}
+		if old == nil || old.options != x.options || old.id != x.id || old.meta != x.meta {
+			changed = true
+			added[i] = x
+			if s.durable && x.f.Kind == protocol.FilterPlain {
+				b.Set(storage.In(storage.SpaceFilter).U64(s.SID).Str(x.filter), filterRecord(x.options, x.id))
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.activate(added)
+	for i, w := range list {
+		if w.Seek || granted[i].New && w.HasFrom {
+			changed = true
+			if err := s.seek(w); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !changed || !s.durable {
+		return granted, nil
+	}
+	// The position goes with the subscriptions: what came before them is not owed.
+	s.advance()
+	s.mu.Lock()
+	s.recordInto(&b, 0)
+	s.mu.Unlock()
+	s.positionInto(&b)
+	if err := s.r.o.Pipeline.CommitWait(&b); err != nil {
+		s.Kick(Broken) // what is in memory is not what is stored: the client begins anew
+		return nil, chat.Refuse(chat.Unavailable, "the server cannot store the subscription now; try again later")
+	}
+	return granted, nil
+}
+
+// activate makes subscriptions take effect: from this moment on the session is offered what matches.
+func (s *Session) activate(added []*subscription) {
+	r := s.r
+	r.mu.Lock()
+	s.mu.Lock()
+	for _, x := range added {
+		if x == nil {
+			continue
+		}
+		if old := s.subs[x.filter]; old != nil {
+			s.index.remove(old)
+			if isLive(old.f.Kind) && s.live {
+				r.views[old.f.Kind]--
+			}
+		}
+		s.subs[x.filter] = x
+		s.index.add(x)
+		if isLive(x.f.Kind) && s.live {
+			r.views[x.f.Kind]++
+		}
+	}
+	s.mu.Unlock()
+	r.mu.Unlock()
+	for _, x := range added {
+		if x != nil && x.f.Kind == protocol.FilterPlain {
+			r.plain.index.Add(x.f.Filter, indexSub(s.SID, x.options, x.id, x.f.Share))
+		}
+	}
+}
+
+func isLive(k protocol.FilterKind) bool {
+	return k != protocol.FilterEvents && k != protocol.FilterOwnEvents && k != protocol.FilterPlain
+}
+
+// seek moves a subscription to where it is to start.
+func (s *Session) seek(w Subscribe) error {
+	r := s.r
+	convs := []string{w.Filter.Conv}
+	starts := []membership{{Joined: w.Start, Left: w.Left}}
+	switch {
+	case w.Filter.Kind == protocol.FilterOwnEvents:
+		convs[0] = storage.OwnLog(s.key.User)
+	case w.Filter.Kind != protocol.FilterEvents:
+		return nil
+	case w.Filter.All:
+		convs, starts = convs[:0], starts[:0]
+		err := r.visible(s.key.User, func(conv string, m membership) {
+			if s.allows(conv) {
+				convs, starts = append(convs, conv), append(starts, m)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	view := byte(w.Filter.View)
+	if w.Filter.Kind == protocol.FilterOwnEvents {
+		view = viewOwn
+	}
+	for i, conv := range convs {
+		head, _, err := r.o.Hub.Head(conv)
+		if err != nil {
+			return err
+		}
+		next := uint64(w.From)
+		if w.From < 0 {
+			next = 1
+			if n := uint64(-w.From); n <= head {
+				next = head - n + 1
+			}
+		}
+		next = max(next, starts[i].Joined, 1)
+		s.mu.Lock()
+		src := source{conv, view}
+		if s.lag[src] != nil {
+			s.caughtUp(src)
+		}
+		if next <= head {
+			s.lags(src, next, head).to = starts[i].Left
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// visible calls fn with the conversations that a user is in and the first seq that they may see there.
+func (r *Registry) visible(user string, fn func(conv string, m membership)) error {
+	prefix := storage.In(storage.SpaceMembership).Str(user)
+	var bad error
+	err := r.o.Store.Scan(prefix, nil, func(k storage.Key, v []byte) bool {
+		conv, _, _ := storage.TakeStr(k[len(prefix):])
+		m, err := storage.DecodeMember(v)
+		if err != nil {
+			bad = err
+			return false
+		}
+		if m.Role != chat.RoleNone {
+			fn(conv, membership{Joined: m.Since})
+		}
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// ReadOn sends what a new subscription has to send: call it after SUBACK was written.
+func (s *Session) ReadOn() { s.pump() }
+
+// Unsubscribe removes filters and returns after the sync: for each, whether the session had it.
+func (s *Session) Unsubscribe(filters []string) ([]bool, error) {
+	had := make([]bool, len(filters))
+	r := s.r
+	var b storage.Batch
+	b.Vital = true
+	r.mu.Lock()
+	s.mu.Lock()
+	for i, f := range filters {
+		x := s.subs[f]
+		if x == nil {
+			continue
+		}
+		had[i] = true
+		delete(s.subs, f)
+		s.index.remove(x)
+		if isLive(x.f.Kind) && s.live {
+			r.views[x.f.Kind]--
+		}
+		s.forgetLogs()
+		if x.f.Kind == protocol.FilterPlain {
+			r.plain.index.Remove(x.f.Filter, s.SID, x.f.Share)
+			b.Delete(storage.In(storage.SpaceFilter).U64(s.SID).Str(f))
+		}
+	}
+	s.mu.Unlock()
+	r.mu.Unlock()
+	if !s.durable {
+		return had, nil
+	}
+	s.mu.Lock()
+	s.recordInto(&b, 0)
+	s.mu.Unlock()
+	if err := r.o.Pipeline.CommitWait(&b); err != nil {
+		return nil, chat.Refuse(chat.Unavailable, "the server cannot store the change now; try again later")
+	}
+	return had, nil
+}
+
+// forgetLogs gives up the positions in logs that nothing subscribes to any more. s.mu is held.
+func (s *Session) forgetLogs() {
+	for src := range s.lag {
+		if src.view == viewPlain {
+			continue
+		}
+		if m, ok := s.matchOf(src); !ok || m.qos == 0 {
+			s.caughtUp(src)
+		}
+	}
+}
+
+// Retained sends the retained messages that match a new plain subscription.
+func (s *Session) Retained(w Subscribe, isNew bool) error {
+	x := plain.Sub{QoS: w.Sub.Options & 3, RetainHandling: w.Sub.Options >> 4 & 3}
+	if w.Filter.Share != "" || x.RetainHandling == 2 || x.RetainHandling == 1 && !isNew { // [MQTT-3.3.1-9..11]
+		return nil
+	}
+	var ids []uint32
+	if w.Sub.ID != 0 {
+		ids = []uint32{w.Sub.ID}
+	}
+	if err := s.r.o.Pipeline.Barrier(); err != nil { // what Match shows must be durable
+		return err
+	}
+	for after := ""; ; {
+		var queued []retainedFor
+		next, err := s.r.plain.retained.Match(w.Filter.Filter, after, 256, s.r.o.Now().UnixMilli(), func(_ string, m *plain.Message) bool {
+			if min(m.QoS, x.QoS) > 0 {
+				queued = append(queued, retainedFor{m, plain.Target{SID: s.SID, QoS: x.QoS, SubIDs: ids}})
+				return true
+			}
+			left, _ := m.Left(s.r.o.Now().UnixMilli())
+			s.mu.Lock()
+			s.putLive(&publish{topic: []byte(m.Topic), payload: m.Payload, props: plainProps(m), subIDs: ids, retain: true, expiry: left})
+			s.mu.Unlock()
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		if len(queued) > 0 {
+			s.r.plain.in <- plainWork{retain: queued, s: s}
+		}
+		s.link.out.flush()
+		if next == "" {
+			return nil
+		}
+		if s.Pending() > liveMax { // a huge retained set goes out at the client's pace
+			s.Drain()
+		}
+		after = next
+	}
+}
+
+// Subscriptions is how many filters the session has.
+func (s *Session) Subscriptions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.subs)
+}
+
+// Has reports whether the session has a filter.
+func (s *Session) Has(filter string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.subs[filter] != nil
+}

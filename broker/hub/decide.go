@@ -1,0 +1,253 @@
+package hub
+
+import (
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/storage"
+)
+
+// decide carries out one command in the owner's memory and adds what follows to the batch.
+func (w *owner) decide(r *Request) {
+	c, err := w.load(r.Conv, r.Direct)
+	if err != nil {
+		r.Done(Result{Err: err})
+		return
+	}
+	if r.AutoJoin && c.st.Head > 0 {
+		if m, ok := c.st.Member(r.Cmd.Actor); !ok || m.Role == chat.RoleNone {
+			join := chat.Command{Op: chat.OpJoin, Actor: r.Cmd.Actor}
+			if d, err := c.st.Decide(join, w.h.o.Now(), w.h.o.Limits); err == nil {
+				w.append(r.Conv, c, d.Events, 0)
+			}
+		}
+	}
+	cmd := r.Cmd
+	if cmd.Op == chat.OpAppend {
+		if err := w.lookUp(r.Conv, &cmd); err != nil {
+			r.Done(Result{Err: err})
+			return
+		}
+	}
+	d, err := c.st.Decide(cmd, w.h.o.Now(), w.h.o.Limits)
+	if err != nil {
+		r.Done(Result{Err: err})
+		return
+	}
+	w.append(r.Conv, c, d.Events, r.Origin)
+	res := Result{Seq: d.Seq, Duplicate: d.Duplicate, At: c.st.LastAt}
+	if len(d.Events) > 0 && cmd.Op == chat.OpAppend && cmd.Event.ID != "" {
+		p := chat.Prior{Seq: d.Seq, Hash: cmd.Hash}
+		w.retries[retryKey{r.Conv, cmd.Actor, cmd.Event.ID}] = p
+		w.batch.Set(RetryKey(r.Conv, cmd.Actor, cmd.Event.ID), storage.AppendPrior(nil, p))
+	}
+	r.Mark.Seq = d.Seq
+	w.journal.Add(r.Mark)
+	w.batch.Ops = append(w.batch.Ops, r.With.Ops...)
+	w.comps = append(w.comps, completion{done: r.Done, res: res})
+}
+
+// RetryKey is where the idempotency key of an event is stored.
+func RetryKey(conv, user, id string) storage.Key {
+	return storage.In(storage.SpaceRetry).Str(conv).Str(user).Str(id)
+}
+
+// lookUp fetches what the decision needs to know from the log: the prior event with the same id, and
+// the event that this one is about.
+func (w *owner) lookUp(conv string, cmd *chat.Command) error {
+	ev := &cmd.Event
+	if ev.ID != "" {
+		if p, ok := w.retries[retryKey{conv, cmd.Actor, ev.ID}]; ok {
+			cmd.Prior = &p
+		} else if v, ok, err := w.h.o.Store.Get(RetryKey(conv, cmd.Actor, ev.ID)); err != nil {
+			return w.unreadable(conv, err)
+		} else if ok {
+			p, err := storage.DecodePrior(v)
+			if err != nil {
+				return w.unreadable(conv, err)
+			}
+			cmd.Prior = &p
+		}
+	}
+	if ev.Re == 0 || cmd.Prior != nil {
+		return nil
+	}
+	for i := range w.comps { // not committed yet
+		if d := w.comps[i].deliver; d != nil && d.Log == conv && d.Event.Seq == ev.Re {
+			cmd.Target = d.Event
+			return nil
+		}
+	}
+	var bad error
+	err := w.h.o.Store.Read(conv, ev.Re, ev.Re, func(e storage.Entry) bool {
+		var t chat.Event
+		if t, bad = w.h.o.Codec.DecodeStored(e.Data); bad == nil {
+			t.Seq = e.Seq
+			cmd.Target = &t
+		}
+		return false
+	})
+	if err != nil || bad != nil {
+		return w.unreadable(conv, err)
+	}
+	return nil
+}
+
+func (w *owner) unreadable(conv string, err error) error {
+	w.h.o.Log.Error("reading a conversation failed", "conv", conv, "error", err)
+	return chat.Refuse(chat.Unavailable, "the conversation cannot be read now; try again later")
+}
+
+// append applies events to the owner's state and puts them, and all that must be atomic with them,
+// into the batch.
+func (w *owner) append(id string, c *conv, events []chat.Event, origin uint64) {
+	if len(events) == 0 {
+		return
+	}
+	w.convs[id] = c
+	w.touched[id] = struct{}{}
+	fresh := c.st.Head == 0
+	for i := range events {
+		ev := &events[i]
+		before := c.st.MemberList()
+		ch := c.st.Apply(ev)
+		w.batch.Append(id, ev.Seq, w.h.o.Codec.EncodeStored(nil, ev))
+		if ch.Info || fresh {
+			w.batch.Set(storage.In(storage.SpaceConv).Str(id),
+				storage.Marshal(storage.Conv{Info: c.st.Info, Ended: c.st.Ended}))
+		}
+		for _, u := range ch.Members {
+			m, _ := c.st.Member(u)
+			rec := storage.AppendMember(nil, m)
+			w.batch.Set(storage.In(storage.SpaceMember).Str(id).Str(u), rec)
+			w.batch.Set(storage.In(storage.SpaceMembership).Str(u).Str(id), rec)
+		}
+		if ev.Expire > 0 {
+			due := uint64(ev.At) + ev.Expire*1000
+			w.batch.Set(storage.In(storage.SpaceExpire).U64(due).Str(id).U64(ev.Seq), nil)
+		}
+		if ev.From != "" {
+			w.readOwn(id, c, ev)
+		}
+		d := &Delivery{Log: id, Event: ev, Members: c.st.MemberList(), Origin: origin}
+		if ev.Kind == chat.KindEnd {
+			d.Members = before
+		} else if ev.Member != nil && (ev.Kind == chat.KindLeave || ev.Kind == chat.KindRemove) {
+			d.Former = ev.Member.User
+		}
+		w.comps = append(w.comps, completion{deliver: d})
+		w.tellOwn(id, ev, before)
+		fresh = false
+	}
+}
+
+// readOwn moves the sender's cursors over their own event when nothing of others lies between: nobody
+// has their own message unread. The record is written once for the batch.
+func (w *owner) readOwn(id string, c *conv, ev *chat.Event) {
+	if m, ok := c.st.Member(ev.From); !ok || m.Role == chat.RoleNone {
+		return
+	}
+	cur := c.cursors[ev.From]
+	if cur.Read+1 != ev.Seq {
+		return
+	}
+	c.cursors[ev.From] = chat.Cursor{Read: ev.Seq, Delivered: max(cur.Delivered, ev.Seq)}
+	w.ownRead[ownRead{id, ev.From}] = c.cursors[ev.From]
+}
+
+type ownRead struct{ conv, user string }
+
+// tellOwn writes what an event means to a user into that user's own log, in the same batch.
+func (w *owner) tellOwn(conv string, ev *chat.Event, before []string) {
+	tell := func(user string, kind chat.Kind, role chat.Role) {
+		own := &ownEvent{user: user, ev: chat.Event{From: ev.From, At: ev.At, Kind: kind, Conv: conv}}
+		if role != chat.RoleNone {
+			own.ev.Member = &chat.MemberChange{User: user, Role: role, By: ev.From}
+		}
+		w.batch.AppendNext(storage.OwnLog(user), w.h.o.Codec.EncodeStored(nil, &own.ev), &own.seq)
+		w.comps = append(w.comps, completion{own: own})
+	}
+	switch ev.Kind {
+	case chat.KindCreate, chat.KindJoin, chat.KindAdd:
+		if ev.Member != nil {
+			tell(ev.Member.User, chat.KindAdded, ev.Member.Role)
+		}
+	case chat.KindLeave, chat.KindRemove:
+		if ev.Member != nil {
+			tell(ev.Member.User, chat.KindRemoved, chat.RoleNone)
+		}
+	case chat.KindEnd:
+		for _, u := range before {
+			tell(u, chat.KindEnded, chat.RoleNone)
+		}
+	}
+}
+
+// authorsMax bounds how far back a cursor move looks for the authors of what it moved over.
+const authorsMax = 256
+
+// move carries out a cursor move.
+func (w *owner) move(m *Move) {
+	answer := func(err error) {
+		if m.Done != nil {
+			m.Done(Result{Err: err})
+		}
+	}
+	c, err := w.load(m.Conv, false)
+	if err != nil {
+		answer(err)
+		return
+	}
+	mem, ok := c.st.Member(m.User)
+	if !ok || mem.Role == chat.RoleNone || c.st.Head == 0 {
+		answer(chat.NoSuchConversation())
+		return
+	}
+	if m.Read > c.st.Head {
+		answer(chat.Refuse(chat.BadRequest, "the conversation ends at seq %d; read at most up to there", c.st.Head))
+		return
+	}
+	old := c.cursors[m.User]
+	next, moved := chat.MoveCursor(old, c.st.Head, m.Delivered, m.Read)
+	if !moved {
+		w.comps = append(w.comps, completion{done: m.Done})
+		return
+	}
+	c.cursors[m.User] = next
+	delete(w.ownRead, ownRead{m.Conv, m.User})
+	w.touched[m.Conv] = struct{}{}
+	w.batch.Set(storage.In(storage.SpaceCursor).Str(m.Conv).Str(m.User), storage.AppendCursor(nil, next))
+	w.comps = append(w.comps, completion{done: m.Done, moved: &CursorMoved{
+		Conv: m.Conv, User: m.User, Cursor: next,
+		Authors: w.authors(m.Conv, m.User, min(old.Delivered, old.Read), next),
+		ReadNow: next.Read > old.Read,
+	}})
+}
+
+// authors returns who wrote the events that a cursor moved over, the mover aside.
+func (w *owner) authors(conv, mover string, from uint64, cur chat.Cursor) []string {
+	to := max(cur.Delivered, cur.Read)
+	if from+authorsMax < to {
+		from = to - authorsMax
+	}
+	var authors []string
+	add := func(ev *chat.Event) {
+		if ev.From == mover || ev.From == "" {
+			return
+		}
+		for _, a := range authors {
+			if a == ev.From {
+				return
+			}
+		}
+		authors = append(authors, ev.From)
+	}
+	err := w.h.o.Store.Read(conv, from+1, to, func(e storage.Entry) bool {
+		if ev, err := w.h.o.Codec.DecodeStored(e.Data); err == nil {
+			add(&ev)
+		}
+		return true
+	})
+	if err != nil {
+		w.h.o.Log.Error("reading authors failed", "conv", conv, "error", err)
+	}
+	return authors
+}

@@ -1,0 +1,224 @@
+package chat
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// decideAppend is for the events that members write. A retry is answered before anything else is looked
+// at: what was stored stays stored, also for a sender who has left since, and a PUBACK that got lost must
+// be repeated (PROTOCOL: Delivery 4).
+func (s *State) decideAppend(c *Command, now int64, lim *Limits) (Decision, error) {
+	if c.Prior != nil && c.Prior.Hash == c.Hash {
+		return Decision{Seq: c.Prior.Seq, Duplicate: true}, nil
+	}
+	if err := s.MayPost(c.Actor); err != nil {
+		return Decision{}, err
+	}
+	if c.Prior != nil {
+		return Decision{}, Refuse(Conflict, "an event with this id and other content is stored as seq %d: use a new id", c.Prior.Seq)
+	}
+	if err := checkServerFields(&c.Event); err != nil {
+		return Decision{}, err
+	}
+	if err := checkSizes(&c.Event, lim); err != nil {
+		return Decision{}, err
+	}
+	if err := checkContent(&c.Event); err != nil {
+		return Decision{}, err
+	}
+	at := s.clock(now)
+	var subject, thread uint64
+	if c.Event.Re != 0 {
+		var err error
+		if subject, thread, err = s.aim(c, at); err != nil {
+			return Decision{}, err
+		}
+	}
+	events := []Event{c.Event}
+	e := &events[0]
+	e.Seq, e.From, e.At = s.Head+1, c.Actor, at
+	e.Kind, e.Re, e.Thread = kindOf(e), subject, thread
+	return Decision{Events: events, Seq: e.Seq}, nil
+}
+
+func kindOf(e *Event) Kind {
+	if e.Kind == 0 {
+		return KindPost
+	}
+	return e.Kind
+}
+
+// checkServerFields refuses what only the server may set; ignoring it would hide a client's mistake.
+func checkServerFields(e *Event) error {
+	switch {
+	case e.Seq != 0 || e.From != "" || e.At != 0 || e.Thread != 0:
+		return Refuse(BadRequest, "seq, from, at and thread are set by the server: leave them out")
+	case e.Member != nil || e.Info != nil || e.Conv != "":
+		return Refuse(BadRequest, "member, info and conv are set by the server: leave them out and send a request instead")
+	case e.Kind >= KindCreate:
+		return Refuse(BadRequest, "events of this kind are made by the server: send a request instead")
+	case e.Kind > KindUnpin:
+		return Refuse(BadRequest, "the kind of an event is post, edit, delete, react, unreact, pin or unpin")
+	}
+	return nil
+}
+
+func checkSizes(e *Event, lim *Limits) error {
+	if len(e.Text) > lim.TextBytes {
+		return Refuse(TooLarge, "text is at most %d bytes: send it as several posts", lim.TextBytes)
+	}
+	if len(e.Ext) > lim.ExtBytes {
+		return Refuse(TooLarge, "ext is at most %d bytes", lim.ExtBytes)
+	}
+	size := len(e.ID) + len(e.Text) + len(e.Emoji) + len(e.Media) + len(e.Enc) + len(e.Ext) + len(e.Extra)
+	for _, user := range e.Mentions {
+		size += len(user) + 1
+	}
+	if size > lim.EventBytes {
+		return Refuse(TooLarge, "an event is at most %d bytes: send it as several", lim.EventBytes)
+	}
+	return nil
+}
+
+// checkContent holds each field to its form and each kind to the fields that it needs.
+func checkContent(e *Event) error {
+	if len(e.ID) > maxIDBytes || !isLine(e.ID) { // the store's keys end strings with a zero byte
+		return Refuse(BadRequest, "id is at most %d bytes of UTF-8 without control characters", maxIDBytes)
+	}
+	if !utf8.ValidString(e.Text) {
+		return Refuse(BadRequest, "text is UTF-8")
+	}
+	if e.Expire > maxExpire {
+		return Refuse(BadRequest, "expire is at most %d seconds; without it an event stays", uint64(maxExpire))
+	}
+	for _, user := range e.Mentions {
+		if !ValidUser(user) {
+			return Refuse(BadRequest, "mentions has something that is no user id")
+		}
+	}
+	kind := kindOf(e)
+	if kind != KindPost && e.Re == 0 {
+		return Refuse(BadRequest, "an event that acts upon another names its seq in re")
+	}
+	switch kind {
+	case KindReact, KindUnreact:
+		if !isEmoji(e.Emoji) {
+			return Refuse(BadRequest, "a reaction has one emoji")
+		}
+		return nil
+	case KindPost:
+		if e.Text == "" && len(e.Enc) == 0 && len(e.Media) == 0 && len(e.Ext) == 0 && len(e.Extra) == 0 {
+			return Refuse(BadRequest, "a post has text, media, enc or ext")
+		}
+	case KindEdit:
+		if e.Text == "" && len(e.Enc) == 0 {
+			return Refuse(BadRequest, "an edit has the new text or enc; to withdraw a post delete it")
+		}
+	}
+	if e.Emoji != "" {
+		return Refuse(BadRequest, "emoji is for reactions: set kind to react or unreact, or leave it out")
+	}
+	return nil
+}
+
+// isEmoji keeps words and markup out of reactions. It has no table of emoji, which would be out of date
+// with the next Unicode: something short and in one piece that has a symbol and no letters.
+func isEmoji(s string) bool {
+	if len(s) > maxEmojiBytes || !utf8.ValidString(s) {
+		return false
+	}
+	const keycap, information = 0x20E3, 0x2139 // emoji of classes that have no others
+	symbol := false
+	for _, r := range s {
+		switch {
+		case r == keycap || r == information:
+			symbol = true
+		case unicode.IsControl(r) || unicode.IsSpace(r) || unicode.IsLetter(r):
+			return false
+		case r > unicode.MaxASCII && (unicode.IsSymbol(r) || unicode.IsPunct(r)):
+			symbol = true
+		}
+	}
+	return symbol
+}
+
+// aim finds out what the event Re is about: the seq that the new event is to name, and its thread.
+// An edit stands for the post that it changed, so that all that happens to a post names one seq; edits
+// carry the thread of their post for the same reason.
+func (s *State) aim(c *Command, at int64) (subject, thread uint64, err error) {
+	t := c.Target
+	if t == nil || t.Seq != c.Event.Re || isGone(t, at) || !s.CanRead(c.Actor, t.Seq) {
+		return 0, 0, refuseNoEvent(c.Event.Re)
+	}
+	subject = t.Seq
+	switch t.Kind {
+	case KindEdit:
+		subject = t.Re
+		if !s.CanRead(c.Actor, subject) {
+			return 0, 0, refuseNoEvent(c.Event.Re)
+		}
+	case KindDelete, KindReact, KindUnreact, KindPin, KindUnpin:
+		return 0, 0, Refuse(BadRequest, "seq %d acts upon another event itself: name that one in re", t.Seq)
+	}
+	switch kindOf(&c.Event) {
+	case KindPost:
+		thread = t.Thread
+		if thread == 0 {
+			thread = subject
+		}
+	case KindEdit:
+		thread = t.Thread
+		err = mayEdit(c.Actor, t)
+	case KindDelete:
+		err = s.mayDelete(c.Actor, t)
+	case KindPin, KindUnpin:
+		err = s.mayPin(c.Actor)
+	}
+	return subject, thread, err
+}
+
+// isGone reports whether t is a stub, or has expired without having been taken away yet.
+func isGone(t *Event, at int64) bool {
+	return t.Kind >= KindGone || t.Expire != 0 && t.At+int64(min(t.Expire, maxExpire))*1000 <= at
+}
+
+func mayEdit(actor string, t *Event) error {
+	if t.Kind != KindPost && t.Kind != KindEdit {
+		return Refuse(BadRequest, "only posts can be edited")
+	}
+	if t.From != actor {
+		return Refuse(NotAuthorized, "only its author edits a post: write a reply")
+	}
+	return nil
+}
+
+// mayDelete: the author, and moderators upwards; but nobody acts upon an equal or higher role, so a
+// moderator cannot withdraw what an admin said (PROTOCOL: Roles). Who has left has no role any more.
+func (s *State) mayDelete(actor string, t *Event) error {
+	if t.Kind != KindPost && t.Kind != KindEdit {
+		return Refuse(BadRequest, "only posts can be deleted")
+	}
+	if t.From == actor {
+		return nil
+	}
+	a, author := s.members[actor].Role, s.members[t.From].Role
+	if a < RoleModerator {
+		return Refuse(NotAuthorized, "only its author or a moderator deletes a post: ask one of them")
+	}
+	if author >= a {
+		return refuseRank(a, author)
+	}
+	return nil
+}
+
+func (s *State) mayPin(actor string) error {
+	if !s.Direct && s.members[actor].Role < RoleModerator {
+		return Refuse(NotAuthorized, "only a moderator or above pins in a group: ask one of them")
+	}
+	return nil
+}
+
+func refuseNoEvent(seq uint64) error {
+	return Refuse(NotFound, "there is no event %d here that you can see: check re", seq)
+}

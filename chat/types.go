@@ -1,0 +1,108 @@
+package chat
+
+// Kind says what an event is. The numbers are the CBOR wire values and the stored ones: never renumber.
+type Kind uint8
+
+// The kinds of events. Those from KindCreate on are set by the server only.
+const (
+	KindPost    Kind = 1 // a message; the kind of an event that names none
+	KindEdit    Kind = 2 // new text for the event Re
+	KindDelete  Kind = 3 // the event Re is withdrawn
+	KindReact   Kind = 4 // Emoji put on the event Re
+	KindUnreact Kind = 5 // Emoji taken from the event Re
+	KindPin     Kind = 6
+	KindUnpin   Kind = 7
+
+	KindCreate Kind = 16 // the group came into being: Info has its settings, Member its owner
+	KindInfo   Kind = 17 // settings changed: Info has the changed ones
+	KindJoin   Kind = 18 // Member.User came by themselves
+	KindAdd    Kind = 19 // Member.User was added by Member.By
+	KindLeave  Kind = 20 // Member.User left by themselves
+	KindRemove Kind = 21 // Member.User was removed by Member.By
+	KindRole   Kind = 22 // Member.User has Member.Role now
+	KindEnd    Kind = 23 // the group was deleted; nothing follows
+	KindCall   Kind = 24 // a call that ended
+
+	KindGone  Kind = 30 // stub in a view: the event is there, but not (any more) for this reader
+	KindLarge Kind = 31 // stub in a view: the event exceeds what this client takes
+
+	// Kinds of a user's own log (u/{me}/events).
+	KindAdded   Kind = 40 // Conv: you are a member now
+	KindRemoved Kind = 41 // Conv: you are a member no longer
+	KindDevice  Kind = 42 // a new device of yours connected: Text has its client id
+	KindEnded   Kind = 43 // Conv: the group was deleted
+)
+
+// Role orders what a member may do. Zero is no member.
+type Role uint8
+
+// Roles, each with all rights of the lower ones.
+const (
+	RoleNone      Role = 0
+	RoleMember    Role = 1
+	RoleModerator Role = 2
+	RoleAdmin     Role = 3
+	RoleOwner     Role = 4
+)
+
+// Event is one entry of a log. Fields that a reader may not change are owned by the log once appended:
+// an Event is immutable after Decide returned it.
+type Event struct {
+	Seq      uint64
+	From     string // user id of the sender
+	At       int64  // ms since 1970 UTC, by the server's clock
+	Kind     Kind
+	ID       string // the sender's idempotency key; at most 64 bytes
+	Text     string
+	Re       uint64
+	Thread   uint64
+	Emoji    string
+	Mentions []string
+	Expire   uint64 // seconds after At when the event disappears; 0: never
+	Media    []byte // CBOR array of attachments, opaque here
+	Enc      []byte // end-to-end ciphertext, opaque everywhere in the server
+	Member   *MemberChange
+	Info     *InfoChange
+	Ext      []byte // CBOR map, opaque
+	Extra    []byte // CBOR map of the keys that this version does not know; kept, not refused
+	Conv     string // in a user's own log only: the conversation that this is about
+}
+
+// MemberChange is what a membership event says.
+type MemberChange struct {
+	User string
+	Role Role
+	By   string
+}
+
+// InfoChange holds the settings that an event changes; nil means unchanged.
+type InfoChange struct {
+	Title, About, Visibility, Join, History *string
+	Limit                                   *uint32
+}
+
+// Info is the settings of a group.
+type Info struct {
+	Title, About string
+	Visibility   string // "private" or "public"
+	Join         string // "invite", "request" or "open"
+	History      string // "all" or "joined": from where on a new member may read
+	Limit        uint32 // most members; 0: the server's limit
+	Created      int64  // ms since 1970
+	By           string // who created it
+}
+
+// Member is one user's part in a conversation. A former member stays on record with Role RoleNone, so
+// that the log up to Left can still be delivered to sessions that were away.
+type Member struct {
+	Role   Role
+	Since  uint64 // first seq that the member may see
+	Joined uint64 // seq of the event that made the user a member (1 in a direct conversation)
+	Left   uint64 // seq of the event that ended the membership; 0 while it lasts
+}
+
+// Cursor is how far a member has come.
+type Cursor struct {
+	Delivered uint64
+	Read      uint64
+}

@@ -1,0 +1,373 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/petrelchat/petrel/broker/auth"
+	"github.com/petrelchat/petrel/broker/delivery"
+	"github.com/petrelchat/petrel/broker/listen"
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/protocol"
+	"github.com/rs/xid"
+)
+
+// Attach serves one connection from its first byte to its end. It is what the listeners call, each in
+// a goroutine of its own, and it returns when the session has been put away.
+func (a *Adapter) Attach(listener string, nc net.Conn) error {
+	c := &conn{Conn: nc, a: a, number: a.nextID.Add(1)}
+	info, known := nc.(listen.Info)
+	if known {
+		c.addr = info.ClientAddr()
+	}
+	a.o.Server.Listeners.ClientsWg.Add(1)
+	defer a.o.Server.Listeners.ClientsWg.Done()
+	if !a.admit(c) {
+		a.stats.Refused.Add(1)
+		return errors.Join(errors.New("hooks: too many connections"), nc.Close())
+	}
+	defer a.release(c)
+	defer func() { _ = nc.Close() }() // usually closed already
+	a.stats.Connections.Add(1)
+
+	set := a.set()
+	// One deadline for the whole CONNECT, also when it trickles in.
+	if err := nc.SetReadDeadline(a.o.Now().Add(set.ConnectTimeout)); err != nil {
+		return err
+	}
+	c.cl = a.o.Server.NewClient(c, listener, connID(c.number), false)
+	defer c.cl.Stop(nil)
+	pk, err := c.read(set.PacketBeforeAuth, packets.Connect)
+	if err != nil {
+		a.stats.Malformed.Add(1)
+		return fmt.Errorf("hooks: no CONNECT: %w", err)
+	}
+	c.v5 = pk.ProtocolVersion == 5
+	connect, will, code := c.validate(&pk)
+	unique := c.cl.ID
+	if code != packets.CodeSuccess {
+		c.cl.Properties.ProtocolVersion = pk.ProtocolVersion
+		return errors.Join(a.o.Server.SendConnack(c.cl, code, false, nil), code)
+	}
+	c.cl.ParseConnect(listener, pk)
+	c.cl.ID = unique // the session table alone knows (user, client id)
+	if err := a.hooks.OnConnect(c.cl, pk); err != nil {
+		return errors.Join(c.refuse(chat.Refuse(chat.NotAuthorized, "the server declines the connection")), err)
+	}
+	if err := c.authenticate(&pk, info); err != nil {
+		a.stats.Refused.Add(1)
+		return errors.Join(c.refuse(err), err)
+	}
+	if will != nil {
+		if err := c.mayWill(will); err != nil {
+			return errors.Join(c.refuse(err), err)
+		}
+	}
+	a.share(c)
+	return c.serve(&pk, connect, will)
+}
+
+func connID(n uint64) string { return "c" + strconv.FormatUint(n, 36) }
+
+// refuse answers CONNECT with a refusal.
+func (c *conn) refuse(err error) error {
+	code := packets.Code{Code: protocol.ConnackCode(err, c.v5), Reason: protocol.ReasonString(err)}
+	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: code.Code}
+	if c.v5 && c.problems {
+		ack.Properties.ReasonString = code.Reason
+	}
+	return c.cl.WritePacket(ack)
+}
+
+// validate checks CONNECT and takes from it what the session needs. What the library refuses wrongly
+// (an empty will payload, an empty password) is hidden from it.
+func (c *conn) validate(pk *packets.Packet) (*delivery.Connect, *willSpec, packets.Code) {
+	p := &pk.Connect
+	c.problems = !(pk.Properties.RequestProblemInfoFlag && pk.Properties.RequestProblemInfo == 0)
+	payload, password := p.WillPayload, p.Password
+	if p.WillFlag && len(payload) == 0 {
+		p.WillPayload = []byte{0} // may be empty, §3.1.3.4
+	}
+	if p.PasswordFlag && len(password) == 0 {
+		p.Password = []byte{0}
+	}
+	code := pk.ConnectValidate()
+	p.WillPayload, p.Password = payload, password
+	switch {
+	case code == packets.ErrProtocolViolationProtocolVersion && string(p.ProtocolName) == "MQTT":
+		return nil, nil, packets.ErrUnsupportedProtocolVersion // [MQTT-3.1.2-2]
+	case code != packets.CodeSuccess:
+		return nil, nil, code
+	case p.PasswordFlag && !p.UsernameFlag && !c.v5:
+		return nil, nil, packets.ErrProtocolViolationFlagNoUsername // [MQTT-3.1.2-22] of 3.1.1
+	case !p.WillFlag && p.WillQos != 0:
+		return nil, nil, packets.ErrProtocolViolationQosOutOfRange // [MQTT-3.1.2-11]
+	case pk.Properties.AuthenticationMethod != "":
+		return nil, nil, packets.ErrBadAuthenticationMethod // [MQTT-4.12.0-1]
+	case p.ClientIdentifier == "" && !p.Clean && !c.v5:
+		return nil, nil, packets.ErrClientIdentifierNotValid // [MQTT-3.1.3-8] of 3.1.1
+	case !utf8.Valid(p.Username) || len(pk.Properties.User) > c.a.set().UserProperties:
+		return nil, nil, packets.ErrMalformedUsername
+	}
+	connect, err := c.wishes(pk)
+	if err != nil {
+		return nil, nil, packets.Code{Code: 0x83, Reason: protocol.ReasonString(err)}
+	}
+	var will *willSpec
+	if p.WillFlag {
+		will = newWill(pk)
+		c.cl.Properties.Will.Flag = 0 // ours alone: the library's may not be published
+		p.WillFlag = false
+	}
+	return connect, will, packets.CodeSuccess
+}
+
+// wishes turns the properties of CONNECT into what the session is asked for.
+func (c *conn) wishes(pk *packets.Packet) (*delivery.Connect, error) {
+	set := c.a.set()
+	props := &pk.Properties
+	w := &delivery.Connect{
+		Conn: c.Conn, V5: c.v5, Clean: pk.Connect.Clean, Problems: c.problems, Owner: c, Kick: c.kick,
+		Window: int(props.ReceiveMaximum), MaxPacket: props.MaximumPacketSize, Aliases: props.TopicAliasMaximum,
+	}
+	switch {
+	case !c.v5 && !pk.Connect.Clean:
+		w.Expiry = seconds(set.SessionExpiryV3)
+	case c.v5 && props.SessionExpiryIntervalFlag:
+		w.Expiry = props.SessionExpiryInterval
+		if most := seconds(set.SessionExpiryMax); set.SessionExpiryMax > 0 {
+			w.Expiry = min(w.Expiry, most)
+		}
+	}
+	for _, u := range props.User {
+		switch u.Key {
+		case "meta":
+			if u.Val != "seq" {
+				return nil, chat.Refuse(chat.BadRequest, "user property meta of CONNECT is seq")
+			}
+			w.MetaSeq = true
+		case "catchup":
+			n, err := strconv.ParseUint(u.Val, 10, 32)
+			if err != nil || n == 0 {
+				return nil, chat.Refuse(chat.BadRequest, "user property catchup is a number of events, at least 1")
+			}
+			w.Catchup = n
+		case "presence":
+			if u.Val != "no" {
+				return nil, chat.Refuse(chat.BadRequest, "user property presence is no")
+			}
+			w.Quiet = true
+		}
+	}
+	return w, nil
+}
+
+func seconds(d time.Duration) uint32 {
+	if d <= 0 {
+		return math.MaxUint32
+	}
+	return uint32(min(int64(d/time.Second), math.MaxUint32))
+}
+
+// authTimeout bounds how long a CONNECT waits for its password to be checked.
+const authTimeout = 30 * time.Second
+
+func (c *conn) authenticate(pk *packets.Packet, info listen.Info) error {
+	c.client = pk.Connect.ClientIdentifier
+	if c.client == "" {
+		c.client = xid.New().String() // [MQTT-3.1.3-6]
+		c.cl.Properties.Props.AssignedClientID = c.client
+	}
+	at := auth.Attempt{User: string(pk.Connect.Username), Password: pk.Connect.Password,
+		HasPassword: pk.Connect.PasswordFlag, ClientID: c.client, Addr: c.addr}
+	if info != nil {
+		at.CertCN = info.PeerCN()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), authTimeout)
+	defer cancel()
+	id, err := c.a.o.Auth.Authenticate(ctx, at)
+	if err != nil {
+		return err
+	}
+	c.id = id
+	c.acl = c.a.o.Auth.Compile(id, c.client)
+	return nil
+}
+
+// serve opens the session, answers CONNECT, and reads until the end.
+func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) error {
+	a := c.a
+	w.Key = delivery.Key{User: c.id.User, Client: c.client}
+	if c.id.Guest {
+		w.Key.User = "" // guests share nothing but the name of nobody
+	}
+	w.Addr = c.addr.String()
+	w.Denied = func(topic string) bool { return !c.acl.AllowDeliver(topic) }
+	if sc := c.id.Scope; sc != nil {
+		w.Convs, w.NoCursors, w.Quiet, w.ReadOnly = sc.Convs, true, true, !sc.Write
+	}
+	s, present, err := a.o.Registry.Open(w)
+	if err != nil {
+		return errors.Join(c.refuse(err), err)
+	}
+	c.s = s
+	expiry := w.Expiry
+	defer func() { s.Detach(expiry) }()
+	c.keepAliveFrom(pk)
+	if will != nil {
+		if err := a.o.Wills.Arm(c, will, present); err != nil {
+			return errors.Join(c.refuse(err), err)
+		}
+	} else {
+		a.o.Wills.Came(c, present)
+	}
+	a.o.Server.Clients.Add(c.cl)
+	defer a.o.Server.Clients.Delete(c.cl.ID)
+	a.hooks.OnSessionEstablish(c.cl, *pk)
+	if err := c.connack(present, w); err != nil {
+		return err
+	}
+	if err := s.Start(); err != nil {
+		c.leave(packets.ErrUnspecifiedError)
+		return err
+	}
+	a.hooks.OnSessionEstablished(c.cl, *pk)
+	if !c.id.Expires.IsZero() {
+		t := time.AfterFunc(c.id.Expires.Sub(a.o.Now()), func() { c.kick(delivery.Expired) })
+		defer t.Stop()
+	}
+	bye, err := c.loop()
+	if bye != nil && bye.expiry != nil && expiry > 0 {
+		expiry = *bye.expiry
+	}
+	// A goodbye takes the will back; a takeover, a crash of the client or our own leaving does not
+	// [MQTT-3.1.2-10], [MQTT-3.14.4-3].
+	a.o.Wills.Gone(c, bye != nil && !bye.will, expiry)
+	c.calls.close()
+	a.hooks.OnDisconnect(c.cl, err, expiry == 0)
+	c.s.Finish()
+	return err
+}
+
+func (c *conn) keepAliveFrom(pk *packets.Packet) {
+	set := c.a.set()
+	k := time.Duration(pk.Connect.Keepalive) * time.Second
+	own := k
+	if set.KeepAlive > 0 {
+		k = set.KeepAlive
+	}
+	if set.KeepAliveMax > 0 && (k == 0 || k > set.KeepAliveMax) && c.v5 {
+		k = set.KeepAliveMax
+	}
+	if !c.v5 {
+		k = own // 3.1.1 has no way to tell the client another
+	}
+	c.cl.State.Keepalive = uint16(min(k/time.Second, math.MaxUint16))
+	c.cl.State.ServerKeepalive = k != own
+	c.keepAlive = k + k/2
+	c.deadline = time.Time{}
+	_ = c.Conn.SetReadDeadline(time.Time{})
+	c.touch(c.a.o.Now())
+}
+
+// connack accepts the connection and states what the server can take.
+func (c *conn) connack(present bool, w *delivery.Connect) error {
+	props := packets.Properties{}
+	if c.v5 {
+		set := c.a.set()
+		props.MaximumPacketSize = set.Packet
+		props.TopicAliasMaximum = set.Aliases
+		if w.Expiry != c.cl.Properties.Props.SessionExpiryInterval { // it gets less than it asked for
+			props.SessionExpiryInterval, props.SessionExpiryIntervalFlag = w.Expiry, true
+		}
+	}
+	return c.a.o.Server.SendConnack(c.cl, packets.CodeSuccess, present, &props)
+}
+
+// read reads one packet of at most limit bytes, refused before it is allocated. want 0: any type.
+func (c *conn) read(limit uint32, want byte) (pk packets.Packet, err error) {
+	var fh packets.FixedHeader
+	if err = c.cl.ReadFixedHeader(&fh); err != nil {
+		return pk, err
+	}
+	if want != 0 && fh.Type != want {
+		return pk, packets.ErrProtocolViolationRequireFirstConnect // [MQTT-3.1.0-1]
+	}
+	if limit > 0 && uint64(fh.Remaining)+5 > uint64(limit) && uint64(fh.Remaining)+uint64(headerLen(fh.Remaining)) > uint64(limit) {
+		return pk, packets.ErrPacketTooLarge // [MQTT-3.2.2-15]
+	}
+	defer func() {
+		if r := recover(); r != nil { // the library's decoders index beyond hostile input
+			err = packets.ErrMalformedPacket
+		}
+	}()
+	return c.cl.ReadPacket(&fh)
+}
+
+func headerLen(remaining int) int {
+	switch {
+	case remaining < 128:
+		return 2
+	case remaining < 16384:
+		return 3
+	case remaining < 2097152:
+		return 4
+	}
+	return 5
+}
+
+// goodbye is a client's DISCONNECT.
+type goodbye struct {
+	will   bool // publish the will nevertheless, reason code 0x04
+	expiry *uint32
+}
+
+// loop reads packets until the connection ends. bye is nil unless the client took its leave.
+func (c *conn) loop() (bye *goodbye, err error) {
+	set := c.a.set()
+	for {
+		pk, err := c.read(set.Packet, 0)
+		if err != nil {
+			return nil, c.failed(err)
+		}
+		c.touch(c.a.o.Now())
+		bye, err := c.handle(&pk)
+		if err != nil {
+			return nil, c.failed(err)
+		}
+		if bye != nil {
+			return bye, nil
+		}
+	}
+}
+
+// failed ends the connection with the right reason.
+func (c *conn) failed(err error) error {
+	var code packets.Code
+	switch {
+	case errors.As(err, &code):
+		c.a.stats.Malformed.Add(1)
+		c.leave(code)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.leave(packets.ErrKeepAliveTimeout) // [MQTT-3.1.2-22]
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrUnexpectedEOF):
+		c.leave(packets.CodeDisconnect)
+	default:
+		var refusal *chat.Refusal
+		if errors.As(err, &refusal) {
+			c.leave(packets.Code{Code: protocol.DisconnectCode(err), Reason: protocol.ReasonString(err)})
+		} else {
+			c.leave(packets.ErrMalformedPacket)
+		}
+	}
+	return err
+}

@@ -1,0 +1,126 @@
+package hooks
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/petrelchat/petrel/broker/auth"
+	"github.com/petrelchat/petrel/broker/delivery"
+)
+
+// conn is one connection: the net.Conn that the library sees, and what petrel knows about it. The
+// library's writes go through the session's outbox, in order with everything else and never blocking;
+// its deadlines are ignored, for it sets read and write deadlines together.
+type conn struct {
+	net.Conn // raw
+	a        *Adapter
+	cl       *mqtt.Client
+	s        *delivery.Session
+	id       auth.Identity
+	acl      *auth.ACL
+	limit    *limits
+	client   string // client id
+	number   uint64 // of the connection
+	addr     netip.Addr
+	v5       bool
+	problems bool
+	aliases  map[uint16]string // inbound, [MQTT-3.3.2-7]
+	calls    rpcQueue
+	sys      bool // the library's writer runs for $SYS
+
+	keepAlive time.Duration // one and a half; 0: none
+	deadline  time.Time
+
+	kicked   atomic.Uint32 // delivery.Why
+	closing  sync.Once
+	farewell atomic.Pointer[packets.Code] // DISCONNECT that the client was sent
+}
+
+// Write puts a packet of the library's into the outbox; before there is one, on the wire.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.s != nil {
+		c.s.Write(p)
+		return len(p), nil
+	}
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.a.o.WriteTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// SetDeadline ignores the library: touch sets the read deadline, the outbox the write deadline.
+func (c *conn) SetDeadline(time.Time) error { return nil }
+
+// touch moves the read deadline when a packet came [MQTT-3.1.2-22]. Most packets need no system call:
+// the deadline is moved in steps of an eighth.
+func (c *conn) touch(now time.Time) {
+	if c.keepAlive == 0 {
+		return
+	}
+	if want := now.Add(c.keepAlive); want.Sub(c.deadline) > c.keepAlive/8 {
+		c.deadline = want
+		_ = c.Conn.SetReadDeadline(want) // fails only on a closed connection, which the next read reports
+	}
+}
+
+// kickGrace is how long a client that is sent away has to take its DISCONNECT.
+const kickGrace = time.Second
+
+// kick ends the connection for a reason of the server's. It never blocks, and any goroutine may call it.
+func (c *conn) kick(why delivery.Why) {
+	if !c.kicked.CompareAndSwap(0, uint32(why)) {
+		return
+	}
+	c.leave(kickCode(why))
+}
+
+// leave sends MQTT 5 clients a DISCONNECT and closes the connection once it is written, or soon.
+func (c *conn) leave(code packets.Code) {
+	c.closing.Do(func() {
+		c.farewell.Store(&code)
+		if c.s == nil {
+			_ = c.Conn.Close()
+			return
+		}
+		if c.v5 && code.Code >= 0x80 {
+			c.s.Write(disconnect(code, c.problems))
+		}
+		c.s.Finish()
+		time.AfterFunc(kickGrace, func() { _ = c.Conn.Close() })
+	})
+}
+
+// disconnect encodes a DISCONNECT of the server, §3.14.
+func disconnect(code packets.Code, reason bool) []byte {
+	if !reason || code.Reason == "" || len(code.Reason) > 100 {
+		return []byte{0xE0, 1, code.Code}
+	}
+	n := byte(len(code.Reason))
+	b := append([]byte{0xE0, 5 + n, code.Code, 3 + n, 0x1F, 0, n}, code.Reason...)
+	return b
+}
+
+func kickCode(why delivery.Why) packets.Code {
+	switch why {
+	case delivery.TakenOver:
+		return packets.ErrSessionTakenOver
+	case delivery.Revoked:
+		return packets.ErrAdministrativeAction
+	case delivery.ServerStops:
+		return packets.ErrServerShuttingDown
+	case delivery.Expired:
+		return packets.ErrMaxConnectTime
+	}
+	return packets.ErrUnspecifiedError
+}
+
+// limits slow one user down, all connections together.
+type limits struct {
+	events, requests *bucket
+	users            int // connections that share it
+}

@@ -1,0 +1,94 @@
+package hooks
+
+import (
+	"sync"
+	"time"
+
+	"github.com/petrelchat/petrel/broker/hub"
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/protocol"
+	"github.com/petrelchat/petrel/storage"
+)
+
+// typingEvery is the least time between two signs that a member is typing.
+const typingEvery = 2 * time.Second
+
+// typingPace remembers who said lately that they type.
+type typingPace struct {
+	mu   sync.Mutex
+	last map[typingKey]time.Time
+}
+
+type typingKey struct {
+	conv, user string
+	on         bool
+}
+
+// ready reports whether a sign may go out now. A stop after a start always may, once.
+func (t *typingPace) ready(conv, user string, on bool, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := typingKey{conv, user, on}
+	if at, ok := t.last[k]; ok && now.Sub(at) < typingEvery {
+		return false
+	}
+	if len(t.last) > 10_000 {
+		for old, at := range t.last {
+			if now.Sub(at) >= typingEvery {
+				delete(t.last, old)
+			}
+		}
+	}
+	t.last[k] = now
+	return true
+}
+
+// typing tells the members of a conversation that the user is typing, or stopped. Nothing is stored.
+func (c *conn) typing(conv string, on bool) error {
+	if !c.id.Scope.MayWrite(conv) {
+		return chat.Refuse(chat.NotAuthorized, "this device's token does not allow writing there")
+	}
+	member, err := c.a.member(conv, c.id.User)
+	if err != nil {
+		return err
+	}
+	if !member {
+		return chat.NoSuchConversation()
+	}
+	if !c.a.o.Registry.Wanted(protocol.FilterTyping) || !c.a.typing.ready(conv, c.id.User, on, c.a.o.Now()) {
+		return nil
+	}
+	var members []string
+	_, _, direct := chat.Parties(conv)
+	err = c.a.o.Hub.Query(conv, direct, func(v hub.View) { members = v.State.MemberList() })
+	if err != nil {
+		return err
+	}
+	var payload []byte
+	if on {
+		payload = []byte("1")
+	}
+	others := make([]string, 0, len(members))
+	for _, m := range members {
+		if m != c.id.User {
+			others = append(others, m)
+		}
+	}
+	c.a.o.Registry.Tell(others, protocol.FilterTyping, conv, []byte(protocol.TypingTopic(conv, c.id.User)), payload, false)
+	return nil
+}
+
+// member reports whether a user is a member of a conversation now.
+func (a *Adapter) member(conv, user string) (bool, error) {
+	m, ok, err := a.membership(conv, user)
+	return ok && m.Role != chat.RoleNone, err
+}
+
+func (a *Adapter) membership(conv, user string) (m chat.Member, ok bool, err error) {
+	v, ok, err := a.o.Store.Get(storage.In(storage.SpaceMembership).Str(user).Str(conv))
+	if err != nil || !ok {
+		return m, false, err
+	}
+	m, err = storage.DecodeMember(v)
+	return m, true, err
+}

@@ -1,0 +1,85 @@
+package storage
+
+import "encoding/binary"
+
+// Key is an order-preserving key: a space byte, then parts. Strings end with a zero byte (no id and
+// no MQTT string contains one, [MQTT-1.5.4-2]); numbers are 8 bytes big-endian (packet ids 2), so
+// that byte order is the order of the parts.
+//
+// This file is the whole key layout of the records; how an engine keys the entries of logs is its own
+// affair. Never reuse a space byte.
+type Key []byte
+
+// Space is the first byte of a key.
+type Space byte
+
+// The spaces, each with the parts that follow.
+const (
+	SpaceMeta       Space = 'm' // name                     format, development mark, counters
+	SpaceConv       Space = 'c' // conv                     settings of a conversation
+	SpaceMember     Space = 'M' // conv, user               role and visible range
+	SpaceMembership Space = 'U' // user, conv               the same, from the user's side
+	SpaceCursor     Space = 'C' // conv, user               delivered and read
+	SpaceRetry      Space = 'r' // conv, user, id           seq and hash of the event with that id
+	SpaceExpire     Space = 'x' // ms, conv, seq            events that disappear then
+	SpaceJournal    Space = 'j' // commit                   inbound packet ids of that commit
+	SpaceAccount    Space = 'A' // user (lower case)        account
+	SpaceProfile    Space = 'a' // user                     presence, status, last seen, settings
+	SpaceToken      Space = 'T' // token id                 device token
+	SpaceSession    Space = 'S' // user, client id          session
+	SpaceSessionEnd Space = 'E' // ms, user, client id      when the session expires
+	SpacePosition   Space = 'P' // sid, view, log           where a lagging log of a session goes on
+	SpaceInflight   Space = 'I' // sid                      packets that were sent and not acknowledged
+	SpaceFilter     Space = 'F' // sid, filter              plain filter of a session
+	SpaceMessage    Space = 'q' // n                        plain message that waits for someone
+	SpaceRef        Space = 'Q' // sid, n                   it waits for this session
+	SpaceReceived   Space = '2' // sid, packet id           inbound QoS 2 packet id in use
+	SpaceReleased   Space = '3' // sid, packet id           outbound QoS 2 packet id between PUBREC and PUBCOMP
+	SpaceRetained   Space = 't' // topic                    retained message
+	SpaceWill       Space = 'W' // user, client id          will of a connected client
+	SpaceAudit      Space = 'u' // ms, n                    audit entry
+)
+
+// In starts a key in a space.
+func In(s Space) Key { return append(make(Key, 0, 48), byte(s)) }
+
+// Str appends a string part.
+func (k Key) Str(s string) Key { return append(append(k, s...), 0) }
+
+// U64 appends a number part.
+func (k Key) U64(n uint64) Key { return binary.BigEndian.AppendUint64(k, n) }
+
+// U16 appends a packet id.
+func (k Key) U16(n uint16) Key { return binary.BigEndian.AppendUint16(k, n) }
+
+// Raw appends bytes without a terminator: for a prefix of a string part.
+func (k Key) Raw(s string) Key { return append(k, s...) }
+
+// TakeStr splits the first string part off a key's rest.
+func TakeStr(k Key) (s string, rest Key, ok bool) {
+	for i, c := range k {
+		if c == 0 {
+			return string(k[:i]), k[i+1:], true
+		}
+	}
+	return "", nil, false
+}
+
+// TakeU64 splits the first number part off a key's rest.
+func TakeU64(k Key) (n uint64, rest Key, ok bool) {
+	if len(k) < 8 {
+		return 0, nil, false
+	}
+	return binary.BigEndian.Uint64(k), k[8:], true
+}
+
+// TakeU16 splits a packet id off a key's rest.
+func TakeU16(k Key) (n uint16, rest Key, ok bool) {
+	if len(k) < 2 {
+		return 0, nil, false
+	}
+	return binary.BigEndian.Uint16(k), k[2:], true
+}
+
+// OwnLog is the name of a user's own log. '@' stands in no conversation id.
+func OwnLog(user string) string { return "@" + user }
