@@ -279,18 +279,24 @@ func (c *conn) keepAliveFrom(pk *packets.Packet) {
 	c.touch(c.a.o.Now())
 }
 
-// connack accepts the connection and states what the server can take.
+// connack accepts the connection and states what the server can take. Every byte counts at a
+// reconnect: what has MQTT 5's default is not stated. There is no Receive Maximum among it, since a
+// client that has much on its way to the disk is slowed down by not being read.
 func (c *conn) connack(present bool, w *delivery.Connect) error {
-	props := packets.Properties{}
+	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present}
 	if c.v5 {
-		set := c.a.set()
-		props.MaximumPacketSize = set.Packet
-		props.TopicAliasMaximum = set.Aliases
-		if w.Expiry != c.cl.Properties.Props.SessionExpiryInterval { // it gets less than it asked for
-			props.SessionExpiryInterval, props.SessionExpiryIntervalFlag = w.Expiry, true
+		set, own := c.a.set(), &c.cl.Properties.Props
+		p := &ack.Properties
+		p.MaximumPacketSize, p.TopicAliasMaximum = set.Packet, set.Aliases
+		p.AssignedClientID = own.AssignedClientID // [MQTT-3.2.2-16]
+		if c.cl.State.ServerKeepalive {
+			p.ServerKeepAlive, p.ServerKeepAliveFlag = c.cl.State.Keepalive, true // [MQTT-3.1.2-21]
+		}
+		if w.Expiry != own.SessionExpiryInterval { // it gets less than it asked for
+			p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = w.Expiry, true
 		}
 	}
-	return c.a.o.Server.SendConnack(c.cl, packets.CodeSuccess, present, &props)
+	return c.cl.WritePacket(ack)
 }
 
 // read reads one packet of at most limit bytes, refused before it is allocated. want 0: any type.

@@ -60,11 +60,7 @@ func (c *conn) decide(pk *packets.Packet) {
 	qos := pk.FixedHeader.Qos
 	if qos > 0 {
 		x.hash = digest(pk)
-		in, known, full := c.s.Receive(pk.PacketID, qos, pk.FixedHeader.Dup, x.hash)
-		if full {
-			c.leave(packets.ErrReceiveMaximum) // [MQTT-3.3.4-9]
-			return
-		}
+		in, known := c.s.Receive(pk.PacketID, qos, pk.FixedHeader.Dup, x.hash)
 		if known {
 			c.s.Write(nil) // starts the writer for what Receive answered
 			return

@@ -35,24 +35,20 @@ type ackSent struct {
 	seq  uint64
 }
 
-// InboundMax is how many publishes of one client may wait for the disk: our Receive Maximum, which for
-// MQTT 3.1.1 is where we stop reading.
+// InboundMax is how many publishes of one client may wait for the disk: beyond it we stop reading.
 const InboundMax = 1024
 
 // Receive notes a publish. known says that it is a retry of one that is stored or on its way: it is
-// answered, and must not be stored again. full says that the client went beyond our Receive Maximum.
-func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbound, known, full bool) {
+// answered, and must not be stored again. It blocks while InboundMax publishes wait.
+func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbound, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, x := range s.in {
 		if x.PID == pid && x.qos == qos && (dup && x.hash == hash || qos == 2) {
-			return nil, true, false // it is acknowledged when it is stored
+			return nil, true // it is acknowledged when it is stored
 		}
 	}
 	if len(s.in) >= InboundMax {
-		if s.c.V5 {
-			return nil, false, true // [MQTT-3.3.4-9]
-		}
 		if s.inRoom == nil {
 			s.inRoom = sync.NewCond(&s.mu)
 		}
@@ -75,7 +71,7 @@ func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbo
 	if known {
 		s.settleFirst()
 	}
-	return in, known, false
+	return in, known
 }
 
 // Settle answers a publish: err nil after the sync, or the refusal. A success comes from the

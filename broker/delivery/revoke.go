@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"slices"
@@ -82,7 +81,7 @@ func (s *Session) device() (d Device, ok bool) {
 // when that is durable, or with the error of ctx; the connection may then still be about to end. Not for
 // the goroutine of the session's own connection.
 func (r *Registry) Revoke(ctx context.Context, k Key) (found bool, err error) {
-	release, kicked, err := r.hold(ctx, k, func(s *Session) { s.Kick(Revoked) })
+	release, kicked, err := r.holdAfterKick(ctx, k)
 	if err != nil {
 		return kicked, err
 	}
@@ -99,10 +98,10 @@ func (r *Registry) Revoke(ctx context.Context, k Key) (found bool, err error) {
 	return kicked || ok, r.o.Pipeline.Barrier()
 }
 
-// hold claims a key so that no connection can open the session until release is called. What has the key
-// is given to busy, and waited for. was tells whether there was a connection.
-func (r *Registry) hold(ctx context.Context, k Key, busy func(*Session)) (release func(), was bool, err error) {
-	mine := &Session{ended: make(chan struct{}), c: &Connect{Kick: func(Why) {}}, r: r, key: k}
+// holdAfterKick claims a key so that no connection can open the session until release is called. Who has
+// the key is kicked and waited for. was tells whether there was a connection.
+func (r *Registry) holdAfterKick(ctx context.Context, k Key) (release func(), was bool, err error) {
+	mine := r.placeholder(k)
 	for {
 		r.mu.Lock()
 		old := r.keys[k]
@@ -113,8 +112,8 @@ func (r *Registry) hold(ctx context.Context, k Key, busy func(*Session)) (releas
 		if old == nil {
 			return func() { r.forget(mine) }, was, nil
 		}
-		was = was || old.SID != 0 // what only holds the key has none
-		busy(old)
+		was = was || old.c.Key == k // a placeholder brought nothing
+		old.Kick(Revoked)
 		select {
 		case <-old.ended:
 		case <-ctx.Done():
@@ -123,56 +122,76 @@ func (r *Registry) hold(ctx context.Context, k Key, busy func(*Session)) (releas
 	}
 }
 
-// UpdateDevice changes settings of a session and returns when they are stored; nil leaves one as it is. maxSize
-// holds from the next packet on, catchup from the next connection. found is false when there is no such
-// session. A session that ends with its connection keeps the settings until then.
+// holdIdle claims a key that no connection has.
+func (r *Registry) holdIdle(k Key) (release func(), err error) {
+	mine := r.placeholder(k)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.keys[k] != nil {
+		return nil, errConnecting()
+	}
+	r.keys[k] = mine
+	return func() { r.forget(mine) }, nil
+}
+
+// placeholder has a key for a moment in the name of no connection.
+func (r *Registry) placeholder(k Key) *Session {
+	return &Session{ended: make(chan struct{}), c: &Connect{Kick: func(Why) {}}, r: r, key: k}
+}
+
+// UpdateDevice changes settings of a session; nil leaves one as it is. found is false when there is no such
+// session. maxSize holds from the next packet on, catchup from the next connection. Of a session that is
+// not connected the record is durable on return. A connected one has the settings in memory at once, and on
+// disk when it next subscribes or is put away: a crash before that loses them.
 func (r *Registry) UpdateDevice(ctx context.Context, k Key, maxSize, catchup *uint32) (found bool, err error) {
 	for {
-		r.mu.Lock()
-		s := r.keys[k]
-		online := s != nil && slices.Contains(r.users[k.User], s)
-		r.mu.Unlock()
-		switch {
-		case s == nil:
-			return r.updateStored(ctx, k, maxSize, catchup)
-		case online:
+		online := false
+		for _, s := range r.Sessions(k.User) {
+			if s.key != k {
+				continue
+			}
+			online = true
 			if changed, err := s.update(maxSize, catchup); changed || err != nil {
 				return true, err
 			}
-		}
-		// It opens, or is being put away.
-		select {
-		case <-s.ended:
-		case <-ctx.Done():
-			return true, ctx.Err()
-		default:
-			if !s.isGone() {
-				return true, errConnecting()
-			}
-			select {
+			select { // it is being put away
 			case <-s.ended:
 			case <-ctx.Done():
 				return true, ctx.Err()
 			}
 		}
+		if !online {
+			return r.updateStored(k, maxSize, catchup)
+		}
 	}
+}
+
+// update changes the settings of a session that is online. changed is false when it has just gone.
+func (s *Session) update(maxSize, catchup *uint32) (changed bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone:
+		return false, nil
+	case s.resuming: // it reads its settings just now
+		return false, errConnecting()
+	}
+	set(&s.link.textMax, maxSize)
+	if catchup != nil {
+		s.c.Catchup = uint64(*catchup)
+	}
+	return true, nil
 }
 
 func errConnecting() error {
 	return chat.Refuse(chat.Unavailable, "the device is just connecting; try again later")
 }
 
-func (s *Session) isGone() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.gone || s.SID == 0
-}
-
 // updateStored changes the record of a session that is not connected.
-func (r *Registry) updateStored(ctx context.Context, k Key, maxSize, catchup *uint32) (found bool, err error) {
-	release, _, err := r.hold(ctx, k, func(*Session) {})
+func (r *Registry) updateStored(k Key, maxSize, catchup *uint32) (found bool, err error) {
+	release, err := r.holdIdle(k)
 	if err != nil {
-		return false, err
+		return true, err
 	}
 	defer release()
 	rec, ok, err := r.record(k)
@@ -190,42 +209,5 @@ func (r *Registry) updateStored(ctx context.Context, k Key, maxSize, catchup *ui
 func set(field *uint32, v *uint32) {
 	if v != nil {
 		*field = *v
-	}
-}
-
-// update changes the settings of a session that is online. changed is false when it has just gone. The
-// record is written from memory, and again if memory has changed meanwhile: a subscription that was
-// stored in between must not be lost.
-func (s *Session) update(maxSize, catchup *uint32) (changed bool, err error) {
-	var last []byte
-	for {
-		var b storage.Batch
-		b.Vital = true
-		s.mu.Lock()
-		switch {
-		case s.gone:
-			s.mu.Unlock()
-			return last != nil, nil // if changed before, it was put away with the change
-		case s.resuming:
-			s.mu.Unlock()
-			return false, errConnecting()
-		}
-		if last == nil {
-			set(&s.link.textMax, maxSize)
-			if catchup != nil {
-				s.c.Catchup = uint64(*catchup)
-			}
-		}
-		if s.durable {
-			s.recordInto(&b, 0)
-		}
-		s.mu.Unlock()
-		if b.Len() == 0 || bytes.Equal(b.Ops[0].Value, last) {
-			return true, nil
-		}
-		last = bytes.Clone(b.Ops[0].Value)
-		if err := s.r.o.Pipeline.CommitWait(&b); err != nil {
-			return true, err
-		}
 	}
 }

@@ -1,0 +1,302 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/petrelchat/petrel/broker"
+	"github.com/petrelchat/petrel/broker/config"
+	"github.com/petrelchat/petrel/internal/mqttc"
+)
+
+// patience bounds how long a test waits for what must come; it is no part of any assertion.
+const patience = 10 * time.Second
+
+// testServer is a running server in this process.
+type testServer struct {
+	*broker.Server
+	t      *testing.T
+	dir    string
+	cfg    config.Config
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// serve starts a dev server on free ports. change may alter its configuration.
+func serve(t *testing.T, change ...func(*config.Config)) *testServer {
+	t.Helper()
+	return serveIn(t, t.TempDir(), change...)
+}
+
+func serveIn(t *testing.T, dir string, change ...func(*config.Config)) *testServer {
+	t.Helper()
+	cfg := config.Default()
+	cfg.Data, cfg.Dev = dir, true
+	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
+	for _, fn := range change {
+		fn(&cfg)
+	}
+	s := &testServer{t: t, dir: dir, cfg: cfg}
+	s.start()
+	t.Cleanup(s.stop)
+	return s
+}
+
+func (s *testServer) start() {
+	s.t.Helper()
+	ready := make(chan struct{})
+	srv, err := broker.New(broker.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(testWriter{s.t}, nil)), OnReady: func() { close(ready) }})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.Server, s.cancel, s.done = srv, cancel, make(chan error, 1)
+	go func() { s.done <- srv.Run(ctx) }()
+	select {
+	case <-ready:
+	case err := <-s.done:
+		s.t.Fatal("the server ended:", err)
+	case <-time.After(patience):
+		s.t.Fatal("the server is not ready")
+	}
+}
+
+// stop ends the server as SIGTERM does.
+func (s *testServer) stop() {
+	if s.cancel == nil {
+		return
+	}
+	s.cancel()
+	s.cancel = nil
+	select {
+	case err := <-s.done:
+		if err != nil {
+			s.t.Error("the server ended with", err)
+		}
+	case <-time.After(3 * patience):
+		s.t.Error("the server does not stop")
+	}
+}
+
+func (s *testServer) restart() {
+	s.t.Helper()
+	s.stop()
+	s.start()
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimRight(string(p), "\n"))
+	return len(p), nil
+}
+
+// client is one device.
+type client struct {
+	*mqttc.Conn
+	t       *testing.T
+	name    string
+	ack     mqttc.Connack
+	pid     uint16
+	pending []message
+}
+
+// message is a PUBLISH as it was received.
+type message struct {
+	topic, payload string
+	qos            byte
+	dup, retain    bool
+	id             uint16
+	props          mqttc.Properties
+}
+
+func (m message) String() string {
+	return fmt.Sprintf("%s %q qos=%d dup=%v retain=%v", m.topic, m.payload, m.qos, m.dup, m.retain)
+}
+
+// opt changes what a client connects with.
+type opt func(*mqttc.ConnectOptions)
+
+func v5(o *mqttc.ConnectOptions)    { o.Version = 5 }
+func clean(o *mqttc.ConnectOptions) { o.CleanStart = true }
+
+func keep(o *mqttc.ConnectOptions) {
+	o.CleanStart = false
+	if o.Version == 5 {
+		o.SessionExpiry = 3600
+	}
+}
+
+func device(id string) opt { return func(o *mqttc.ConnectOptions) { o.ClientID = id } }
+
+func userProp(k, v string) opt {
+	return func(o *mqttc.ConnectOptions) {
+		o.UserProperties = append(o.UserProperties, mqttc.UserProperty{Key: k, Value: v})
+	}
+}
+
+// dial connects user; the client id is the user's name unless an option says otherwise.
+func (s *testServer) dial(user string, opts ...opt) *client {
+	s.t.Helper()
+	c, err := s.try(user, opts...)
+	if err != nil {
+		s.t.Fatalf("%s: %v", user, err)
+	}
+	return c
+}
+
+func (s *testServer) try(user string, opts ...opt) (*client, error) {
+	o := mqttc.ConnectOptions{ClientID: user, Username: user, CleanStart: true}
+	for _, fn := range opts {
+		fn(&o)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, ack, err := mqttc.Dial(ctx, s.Addr("mqtt"), o)
+	if err != nil {
+		return nil, err
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	return &client{Conn: conn, t: s.t, name: user, ack: ack}, nil
+}
+
+// await reads until a packet of that type; messages meanwhile are kept.
+func (c *client) await(kind byte) mqttc.Packet {
+	c.t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		c.t.Fatal(err)
+	}
+	p, err := c.Await(kind, func(p mqttc.Packet) error {
+		if p.Type == mqttc.PUBLISH {
+			c.pending = append(c.pending, received(p))
+		}
+		return nil
+	})
+	if err != nil {
+		c.t.Fatalf("%s waits for packet type %d: %v", c.name, kind, err)
+	}
+	if p.Type != kind {
+		c.t.Fatalf("%s waits for packet type %d, got %d code 0x%02X", c.name, kind, p.Type, p.Code)
+	}
+	return p
+}
+
+func received(p mqttc.Packet) message {
+	return message{string(p.Topic), string(p.Payload), p.QoS, p.Dup, p.Retain, p.ID, append(mqttc.Properties(nil), p.Props...)}
+}
+
+func (c *client) flush() {
+	c.t.Helper()
+	if err := c.Flush(); err != nil {
+		c.t.Fatal(c.name, err)
+	}
+}
+
+// subscribe subscribes at QoS 1 and returns the SUBACK codes.
+func (c *client) subscribe(filters ...string) []byte {
+	c.t.Helper()
+	list := make([]mqttc.Filter, len(filters))
+	for i, f := range filters {
+		list[i] = mqttc.Filter{Topic: f, QoS: 1}
+	}
+	return c.subscribeWith(list)
+}
+
+func (c *client) subscribeWith(list []mqttc.Filter, props ...mqttc.UserProperty) []byte {
+	c.t.Helper()
+	c.pid++
+	if err := c.WriteSubscribe(c.pid, list, props...); err != nil {
+		c.t.Fatal(err)
+	}
+	c.flush()
+	return append([]byte(nil), c.await(mqttc.SUBACK).Codes...)
+}
+
+// publish publishes at QoS 1 and returns the PUBACK's reason code.
+func (c *client) publish(topic, payload string) byte {
+	c.t.Helper()
+	return c.publishWith(mqttc.Publish{Topic: topic, Payload: []byte(payload), QoS: 1}).Code
+}
+
+func (c *client) publishWith(p mqttc.Publish) mqttc.Packet {
+	c.t.Helper()
+	if p.ID == 0 {
+		c.pid++
+		p.ID = c.pid
+	}
+	if err := c.WritePublish(p); err != nil {
+		c.t.Fatal(err)
+	}
+	c.flush()
+	return c.await(mqttc.PUBACK)
+}
+
+// next returns the next message and acknowledges it.
+func (c *client) next() message {
+	c.t.Helper()
+	m := c.peek()
+	if m.qos == 1 {
+		if err := c.WriteAck(mqttc.PUBACK, m.id, 0); err != nil {
+			c.t.Fatal(err)
+		}
+		c.flush()
+	}
+	return m
+}
+
+// peek returns the next message without acknowledging it.
+func (c *client) peek() message {
+	c.t.Helper()
+	if len(c.pending) > 0 {
+		m := c.pending[0]
+		c.pending = c.pending[1:]
+		return m
+	}
+	return received(c.await(mqttc.PUBLISH))
+}
+
+// quiet asserts that nothing is on its way: what was sent before a PINGREQ comes before its answer.
+func (c *client) quiet() {
+	c.t.Helper()
+	if err := c.WritePing(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.flush()
+	c.await(mqttc.PINGRESP)
+	if len(c.pending) > 0 {
+		c.t.Fatalf("%s got %v, which was not expected", c.name, c.pending)
+	}
+}
+
+// expect asserts the next messages' topics and payloads.
+func (c *client) expect(want ...[2]string) {
+	c.t.Helper()
+	for _, w := range want {
+		m := c.next()
+		if m.topic != w[0] || m.payload != w[1] {
+			c.t.Fatalf("%s got %v, want %s %q", c.name, m, w[0], w[1])
+		}
+	}
+}
+
+// leave disconnects properly.
+func (c *client) leave() {
+	c.t.Helper()
+	if err := c.Disconnect(patience); err != nil {
+		c.t.Fatal(c.name, err)
+	}
+}
+
+func ok(t *testing.T, codes []byte) {
+	t.Helper()
+	for _, code := range codes {
+		if code >= 0x80 {
+			t.Fatalf("refused: % x", codes)
+		}
+	}
+}

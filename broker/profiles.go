@@ -1,0 +1,43 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/petrelchat/petrel/broker/presence"
+	"github.com/petrelchat/petrel/broker/rpc"
+	"github.com/petrelchat/petrel/protocol"
+	"github.com/petrelchat/petrel/storage"
+)
+
+// profiles lets requests see and change what presence keeps.
+type profiles struct{ p *presence.Presence }
+
+func (p profiles) Profile(user string) (storage.Profile, error) { return p.p.Profile(user) }
+
+func (p profiles) UpdateProfile(user string, change func(*storage.Profile)) error {
+	done := make(chan error, 1)
+	p.p.UpdateProfile(user, change, func(err error) { done <- err })
+	return <-done
+}
+
+func (p profiles) Seen(viewer, user string) (protocol.Presence, bool) {
+	if may, err := p.p.MaySee(viewer, user); err != nil || !may {
+		return protocol.Presence{}, false
+	}
+	pr, err := p.p.Current(user)
+	return pr, err == nil
+}
+
+var _ rpc.Profiles = profiles{}
+
+func (s *Server) newRPC() *rpc.Service {
+	return rpc.New(rpc.Options{
+		Hub: s.hub, Store: s.store, Barrier: s.pipeline.Barrier, Accounts: s.auth, Profiles: profiles{s.presence},
+		Devices: s.registry, Admin: s.admin, Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
+	})
+}
+
+// Call carries out a request of a user's, as rpc/{method} does.
+func (s *Server) Call(ctx context.Context, user string, method string, payload []byte) []byte {
+	return s.rpc.Call(ctx, rpc.Caller{User: user}, method, payload, 0)
+}

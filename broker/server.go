@@ -1,0 +1,381 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/petrelchat/petrel/broker/auth"
+	"github.com/petrelchat/petrel/broker/config"
+	"github.com/petrelchat/petrel/broker/control"
+	"github.com/petrelchat/petrel/broker/delivery"
+	"github.com/petrelchat/petrel/broker/hub"
+	"github.com/petrelchat/petrel/broker/listen"
+	"github.com/petrelchat/petrel/broker/plain"
+	"github.com/petrelchat/petrel/broker/presence"
+	"github.com/petrelchat/petrel/broker/rpc"
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/hooks"
+	"github.com/petrelchat/petrel/protocol"
+	"github.com/petrelchat/petrel/storage"
+	"github.com/petrelchat/petrel/storage/pebblestore"
+)
+
+// General is the public group that everybody joins by using it, in dev mode.
+const General = "general"
+
+// Options of a server.
+type Options struct {
+	Config config.Config
+	Log    *slog.Logger
+	// Hooks are the embedder's: they see what the library's hooks see, before petrel decides.
+	Hooks []mqtt.Hook
+	// Store is used instead of the one in the data directory; the server closes it.
+	Store   storage.Store
+	Now     func() time.Time // nil: time.Now
+	OnReady func()           // called by Run when all listeners are open
+	// OnFatal is called when the store can no longer keep its promise. Run returns the error as well.
+	OnFatal func(error)
+}
+
+// Server is a petrel server.
+type Server struct {
+	log   *slog.Logger
+	now   func() time.Time
+	cfg   atomic.Pointer[config.Config]
+	level *slog.LevelVar
+
+	store    storage.Store
+	pipeline *hub.Pipeline
+	hub      *hub.Hub
+	registry *delivery.Registry
+	auth     *auth.Service
+	admin    *auth.Admin
+	presence *presence.Presence
+	rpc      *rpc.Service
+	mochi    *mqtt.Server
+	adapter  *hooks.Adapter
+	wills    *hooks.Wills
+	views    *views
+
+	control *control.Server
+	tickets *listen.Tickets
+	certs   []*listen.Certificates
+	http    []*listen.HTTP
+
+	listeners map[string]listeners.Listener
+	fatal     chan error
+	ready     atomic.Bool
+	started   time.Time
+	onFatal   func(error)
+	onReady   func()
+	closers   []func()
+	wg        sync.WaitGroup
+}
+
+// New opens the store and builds the server; nothing listens before Run. An error leaves nothing open.
+func New(o Options) (s *Server, err error) {
+	if err := o.Config.Validate(); err != nil {
+		return nil, err
+	}
+	s = &Server{log: o.Log, now: o.Now, listeners: make(map[string]listeners.Listener), fatal: make(chan error, 1), onFatal: o.OnFatal, onReady: o.OnReady}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.started = s.now()
+	s.cfg.Store(&o.Config)
+	defer func() {
+		if err != nil {
+			s.closeAll()
+			s = nil
+		}
+	}()
+	if err := s.openStore(&o); err != nil {
+		return nil, err
+	}
+	if err := s.build(&o); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// later registers what Close has to undo, in reverse order.
+func (s *Server) later(fn func()) { s.closers = append(s.closers, fn) }
+
+func (s *Server) closeAll() {
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		s.closers[i]()
+	}
+	s.closers = nil
+}
+
+// fail reports that the store broke its promise, once.
+func (s *Server) fail(err error) {
+	select {
+	case s.fatal <- err:
+		s.log.Error("the store failed; the server stops, since it can no longer keep its promise", "error", err)
+		if s.onFatal != nil {
+			s.onFatal(err)
+		}
+	default:
+	}
+}
+
+// StoreDir is where a server keeps its store below its data directory.
+func StoreDir(data string) string { return filepath.Join(data, "store") }
+
+// SocketPath is where a server's control socket is.
+func SocketPath(data string) string { return filepath.Join(data, "petrel.sock") }
+
+func (s *Server) openStore(o *Options) error {
+	c := &o.Config
+	if o.Store != nil {
+		s.store = o.Store
+		s.later(func() { s.closeStore() })
+		return nil
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return fmt.Errorf("the data directory cannot be made: %w", err)
+	}
+	if err := checkDevMark(c.Data, c.Dev); err != nil {
+		return err
+	}
+	st, err := pebblestore.Open(StoreDir(c.Data), pebblestore.Options{
+		Create: true, CacheBytes: int64(c.Storage.Cache), MemTableBytes: int64(c.Storage.Memtable),
+		ReserveBytes: orNone(int64(c.Storage.Reserve)), MinFreeBytes: orNone(int64(c.Storage.MinFree)),
+		Logger: s.log, OnFatal: s.fail,
+	})
+	if err != nil {
+		return err
+	}
+	s.store = st
+	s.later(func() { s.closeStore() })
+	return nil
+}
+
+func orNone(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+func (s *Server) closeStore() {
+	if err := s.store.Close(); err != nil {
+		s.log.Error("closing the store failed", "error", err)
+	}
+}
+
+// checkDevMark keeps a directory in which anybody was let in from being served as if only known users had been.
+func checkDevMark(data string, dev bool) error {
+	mark := filepath.Join(data, "dev")
+	_, err := os.Stat(mark)
+	switch {
+	case err == nil && !dev:
+		return fmt.Errorf("%s was made by serve --dev, where any password is accepted: serve it with --dev, or choose another --data directory", data)
+	case err == nil:
+		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return err
+	case !dev:
+		return nil
+	}
+	if _, err := os.Stat(StoreDir(data)); err == nil {
+		return fmt.Errorf("%s belongs to a server with accounts: serve it without --dev, or choose another --data directory", data)
+	}
+	return os.WriteFile(mark, []byte("made by petrel serve --dev\n"), 0o600)
+}
+
+// codec is the stored form of events.
+type codec struct{}
+
+func (codec) EncodeStored(dst []byte, e *chat.Event) []byte { return protocol.EncodeStored(dst, e) }
+func (codec) DecodeStored(b []byte) (chat.Event, error)     { return protocol.DecodeStored(b) }
+
+// build makes the parts and ties them together, from the store upwards.
+func (s *Server) build(o *Options) error {
+	c := &o.Config
+	s.pipeline = hub.NewPipeline(s.store, s.fail)
+	var err error
+	s.registry, err = delivery.New(delivery.Options{
+		Store: s.store, Pipeline: s.pipeline, Now: s.now, Timeout: c.Limits.WriteTimeout,
+		Window: c.Limits.Inflight, Window3: c.Limits.InflightV3, RetainedMax: int64(c.Limits.Retained),
+		QueueMax: plain.Limits{Messages: int64(c.Limits.Queue.Messages), Bytes: int64(c.Limits.Queue.Bytes)},
+		Log:      s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.views = newViews(s.registry, s.log)
+	s.hub = hub.New(hub.Options{
+		Store: s.store, Pipeline: s.pipeline, Sink: s.views, Codec: codec{}, Limits: chatLimits(c),
+		Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
+	})
+	s.registry.SetHub(s.hub)
+	s.pipeline.Start(s.registry.AfterCommits)
+	s.later(func() { s.registry.Close(); s.hub.Close(); s.pipeline.Close() })
+	if err := s.buildPeople(c); err != nil {
+		return err
+	}
+	s.mochi = mqtt.New(mochiOptions(c, s.log))
+	s.later(func() {
+		if err := s.mochi.Close(); err != nil {
+			s.log.Error("closing the MQTT library failed", "error", err)
+		}
+	})
+	if s.wills, err = hooks.LoadWills(s.store, s.pipeline, s.now, s.log); err != nil {
+		return err
+	}
+	s.adapter, err = hooks.New(hooks.Options{
+		Server: s.mochi, Hub: s.hub, Registry: s.registry, Pipeline: s.pipeline, Store: s.store, Auth: s.auth,
+		Presence: s.presence, RPC: requests{s.rpc}, Wills: s.wills, Hooks: o.Hooks, Now: s.now, Log: s.log, Settings: settings(c),
+	})
+	if err != nil {
+		return err
+	}
+	s.wills.Start(s.adapter.PublishWill)
+	s.later(s.wills.Close)
+	if c.Dev {
+		if err := s.makeGeneral(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) commitWait(b *storage.Batch) error { return s.pipeline.CommitWait(b) }
+
+// buildPeople makes accounts, presence and requests.
+func (s *Server) buildPeople(c *config.Config) error {
+	var err error
+	s.auth, err = auth.New(auth.Options{
+		Store: s.store, Commit: s.commitWait, Now: s.now, Dev: c.Dev, JWT: jwtOptions(c), ACL: acl(c),
+		Argon2:       auth.Params{MemoryKiB: uint32(c.Auth.Argon2.Memory / config.KiB), Time: uint32(c.Auth.Argon2.Time), Threads: uint8(c.Auth.Argon2.Threads)},
+		Throttle:     auth.Throttle{Failures: c.Auth.Throttle.Failures, Window: c.Auth.Throttle.Window, Base: c.Auth.Throttle.Delay, Max: c.Auth.Throttle.Max},
+		CertNoCreate: !c.Auth.Certificates.Create, Log: s.log,
+		OnRevoke: func(user, token string) { s.adapter.Cut(user, token) },
+	})
+	if err != nil {
+		return err
+	}
+	s.admin = auth.NewAdmin(s.auth)
+	s.presence = s.newPresence(c)
+	s.registry.SetWatcher(s.presence)
+	if err := s.presence.Start(); err != nil {
+		return err
+	}
+	s.later(s.presence.Close)
+	s.rpc = s.newRPC()
+	s.views.start(s.hub, s.rpc)
+	s.later(s.views.close)
+	return nil
+}
+
+// makeGeneral creates the public group of dev mode, once.
+func (s *Server) makeGeneral() error {
+	title, public, open := "General", chat.Public, chat.JoinOpen
+	res := s.hub.Do(&hub.Request{Conv: General, Cmd: chat.Command{
+		Op: chat.OpCreate, Actor: "petrel",
+		Info: &chat.InfoChange{Title: &title, Visibility: &public, Join: &open},
+	}})
+	if res.Err != nil && !errors.Is(res.Err, &chat.Refusal{Code: chat.Conflict}) {
+		return fmt.Errorf("the group %s cannot be made: %w", General, res.Err)
+	}
+	return nil
+}
+
+// Run listens and serves until ctx ends or the store fails, then drains: no new connections, everything
+// that was sent is acknowledged, sessions are put away. Call it once.
+func (s *Server) Run(ctx context.Context) error {
+	clean := true
+	defer func() {
+		if clean {
+			s.closeAll()
+		}
+	}()
+	if err := s.mochi.Serve(); err != nil { // starts the library's event loop; it has no listener yet
+		return err
+	}
+	if err := s.listen(); err != nil {
+		return err
+	}
+	s.ready.Store(true)
+	if s.onReady != nil {
+		s.onReady()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-s.fatal:
+	}
+	s.ready.Store(false)
+	clean = s.drain() // else connections still use what closing would take from them: the process just ends
+	return err
+}
+
+// Ready reports whether the server takes connections.
+func (s *Server) Ready() bool { return s.ready.Load() }
+
+// drain stops the listeners and puts all sessions away. It returns false when that took too long.
+func (s *Server) drain() bool {
+	for _, l := range s.listeners {
+		l.Close(func(string) {})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Load().Limits.DrainTimeout)
+	defer cancel()
+	if s.control != nil {
+		if err := s.control.Close(ctx); err != nil {
+			s.log.Warn("closing the control socket failed", "error", err)
+		}
+	}
+	done := make(chan struct{})
+	go func() { s.adapter.Drain(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.log.Warn("not all sessions were put away in time; they go on from their last stored position")
+		return false
+	}
+	s.wg.Wait()
+	return true
+}
+
+// Addr is the address of a listener ("mqtt", "mqtt-1", "http", "metrics"); "" before Run or without it.
+func (s *Server) Addr(name string) string {
+	if l, ok := s.listeners[name]; ok {
+		return l.Address()
+	}
+	return ""
+}
+
+// Publish gives a plain message to its subscribers, as the server. done is nil, or called once the
+// message is stored.
+func (s *Server) Publish(topic string, payload []byte, qos byte, retain bool, done func(error)) error {
+	if err := protocol.ValidTopic(topic); err != nil {
+		return err
+	}
+	if protocol.SpaceOf(topic) != protocol.SpacePlain {
+		return chat.Refuse(chat.BadRequest, "the server publishes to plain topics only; use Post for conversations")
+	}
+	s.adapter.Publish(&plain.Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, At: s.now().UnixMilli()}, done)
+	return nil
+}
+
+// Post appends an event to a conversation as a user and returns its seq after the sync.
+func (s *Server) Post(conv, user string, ev chat.Event) (seq uint64, err error) {
+	_, _, direct := chat.Parties(conv)
+	res := s.hub.Do(&hub.Request{Conv: conv, Direct: direct,
+		Cmd: chat.Command{Op: chat.OpAppend, Actor: user, Event: ev, Hash: protocol.ContentHash(&ev)}})
+	return res.Seq, res.Err
+}

@@ -1,0 +1,132 @@
+package broker
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/petrelchat/petrel/broker/delivery"
+	"github.com/petrelchat/petrel/broker/hub"
+	"github.com/petrelchat/petrel/broker/rpc"
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/protocol"
+)
+
+// views is the hub's sink: events go to the registry, and what they change about a conversation's
+// settings and members goes to c/{conv}/info, coalesced.
+type views struct {
+	*delivery.Registry
+	log *slog.Logger
+	hub *hub.Hub
+	rpc *rpc.Service
+
+	mu    sync.Mutex
+	dirty map[string]bool // conversation → it has ended
+	left  map[string][]string
+	wake  chan struct{}
+	stop  chan struct{}
+	wg    sync.WaitGroup
+}
+
+// infoEvery is the least time between two updates of c/{conv}/info.
+const infoEvery = 500 * time.Millisecond
+
+func newViews(r *delivery.Registry, log *slog.Logger) *views {
+	return &views{Registry: r, log: log, dirty: make(map[string]bool), left: make(map[string][]string),
+		wake: make(chan struct{}, 1), stop: make(chan struct{})}
+}
+
+// Deliver notes what changes a conversation's info, and passes everything on.
+func (v *views) Deliver(d *hub.Delivery) {
+	v.Registry.Deliver(d)
+	switch d.Event.Kind {
+	case chat.KindCreate, chat.KindInfo, chat.KindJoin, chat.KindAdd, chat.KindLeave, chat.KindRemove, chat.KindRole, chat.KindEnd:
+	default:
+		if d.Event.Seq != 1 { // a direct conversation begins
+			return
+		}
+	}
+	v.mu.Lock()
+	v.dirty[d.Log] = v.dirty[d.Log] || d.Event.Kind == chat.KindEnd
+	if d.Former != "" {
+		v.left[d.Log] = append(v.left[d.Log], d.Former)
+	}
+	if d.Event.Kind == chat.KindEnd {
+		v.left[d.Log] = append(v.left[d.Log], d.Members...)
+	}
+	v.mu.Unlock()
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
+
+// start starts the goroutine that sends the updates; close stops it.
+func (v *views) start(h *hub.Hub, r *rpc.Service) {
+	v.hub, v.rpc = h, r
+	v.wg.Add(1)
+	go func() { defer v.wg.Done(); v.run() }()
+}
+
+func (v *views) close() {
+	close(v.stop)
+	v.wg.Wait()
+}
+
+func (v *views) run() {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-v.stop:
+			return
+		case <-v.wake:
+		}
+		v.mu.Lock()
+		dirty, left := v.dirty, v.left
+		v.dirty, v.left = make(map[string]bool), make(map[string][]string)
+		v.mu.Unlock()
+		for conv, ended := range dirty {
+			v.tell(conv, ended, left[conv])
+		}
+		pause.Reset(infoEvery)
+		select {
+		case <-v.stop:
+			return
+		case <-pause.C:
+		}
+	}
+}
+
+// tell sends a conversation's info to its members, each with their own role, and clears it for those
+// who left.
+func (v *views) tell(conv string, ended bool, left []string) {
+	if !v.Wanted(protocol.FilterInfo) {
+		return
+	}
+	topic := []byte(protocol.InfoTopic(conv))
+	var members []string
+	if !ended {
+		_, _, direct := chat.Parties(conv)
+		err := v.hub.Query(conv, direct, func(w hub.View) { members = w.State.MemberList() })
+		if err != nil {
+			return // the hub has logged it
+		}
+	}
+	v.Tell(left, protocol.FilterInfo, conv, topic, nil, true)
+	for _, u := range members {
+		if v.Online(u) == 0 {
+			continue
+		}
+		payload, ok, err := v.rpc.InfoPayload(u, conv)
+		if err != nil {
+			v.log.Error("making a conversation's info failed", "conv", conv, "error", err)
+			return
+		}
+		if ok {
+			v.Tell([]string{u}, protocol.FilterInfo, conv, topic, payload, true)
+		}
+	}
+}
+
+var _ hub.Sink = (*views)(nil)

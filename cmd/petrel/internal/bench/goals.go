@@ -1,0 +1,42 @@
+package bench
+
+// goal is what petrel is to reach on a machine with two cores, shared with the load generator, and an
+// fsync of about 4 ms.
+type goal struct {
+	scenario, metric string
+	value            float64
+	most             bool // at most; else at least
+}
+
+// goals as they were set for the durable core.
+func goals() []goal {
+	return []goal{
+		{"pairs-64", "msg/s", 25_000, false},
+		{"pairs-64", "receiver p50", 10, true},
+		{"pairs-64", "receiver p99", 50, true},
+		{"rate", "receiver p50", 6, true},
+		{"fanout-64", "deliveries/s", 80_000, false},
+		{"offline", "fill msg/s", 25_000, false},
+		{"offline", "drain msg/s", 50_000, false},
+		{"waiting", "first message p50", 50, true},
+		{"idle", "per connection", 15, true},
+		{"sessions", "RSS", 50, true},
+		{"sessions", "ready after restart", 3, true},
+		{"storm", "p50 during ÷ before", 2, true},
+		{"bytes", textV4, 80, true},
+		{"bytes", textV5, 56, true},
+		{"bytes", cborV5, 90, true},
+		{"bytes", reconnectV5, 70, true},
+		{"bytes", drainV5, 600, true},
+		{"bytes", resumedTLS, 900, true},
+	}
+}
+
+func goalOf(scenario, metric string) (goal, bool) {
+	for _, g := range goals() {
+		if g.scenario == scenario && g.metric == metric {
+			return g, true
+		}
+	}
+	return goal{}, false
+}
