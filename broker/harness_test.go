@@ -22,6 +22,7 @@ type testServer struct {
 	t      *testing.T
 	dir    string
 	cfg    config.Config
+	tune   func(*broker.Options) // nil: none
 	cancel context.CancelFunc
 	done   chan error
 }
@@ -34,6 +35,12 @@ func serve(t *testing.T, change ...func(*config.Config)) *testServer {
 
 func serveIn(t *testing.T, dir string, change ...func(*config.Config)) *testServer {
 	t.Helper()
+	return serveTuned(t, dir, nil, change...)
+}
+
+// serveTuned is for what no configuration says: the clock, the log, hooks, a store.
+func serveTuned(t *testing.T, dir string, tune func(*broker.Options), change ...func(*config.Config)) *testServer {
+	t.Helper()
 	cfg := config.Default()
 	cfg.Data, cfg.Dev = dir, true
 	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", "127.0.0.1:0"
@@ -41,7 +48,7 @@ func serveIn(t *testing.T, dir string, change ...func(*config.Config)) *testServ
 	for _, fn := range change {
 		fn(&cfg)
 	}
-	s := &testServer{t: t, dir: dir, cfg: cfg}
+	s := &testServer{t: t, dir: dir, cfg: cfg, tune: tune}
 	s.start()
 	t.Cleanup(s.stop)
 	return s
@@ -50,7 +57,11 @@ func serveIn(t *testing.T, dir string, change ...func(*config.Config)) *testServ
 func (s *testServer) start() {
 	s.t.Helper()
 	ready := make(chan struct{})
-	srv, err := broker.New(broker.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(testWriter{s.t}, nil)), OnReady: func() { close(ready) }})
+	o := broker.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(testWriter{s.t}, nil)), OnReady: func() { close(ready) }}
+	if s.tune != nil {
+		s.tune(&o)
+	}
+	srv, err := broker.New(o)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"path/filepath"
 	"strconv"
@@ -119,6 +120,10 @@ func (s *Server) certificates(t *config.TLS, protos []string) (*listen.Certifica
 func (s *Server) listenHTTP(c *config.Config) error {
 	metrics := s.metricsHandler()
 	handlers := map[string]http.Handler{"/healthz": http.HandlerFunc(s.healthz), "/readyz": http.HandlerFunc(s.readyz)}
+	if c.Dev { // loopback only there
+		handlers["/debug/pprof/"] = http.HandlerFunc(pprof.Index)
+		handlers["/debug/pprof/profile"] = http.HandlerFunc(pprof.Profile)
+	}
 	if c.Metrics.Addr == "" {
 		handlers["/metrics"] = metrics
 	} else {

@@ -276,6 +276,9 @@ func (s *Server) buildPeople(c *config.Config) error {
 		return err
 	}
 	s.later(s.presence.Close)
+	if err := s.presence.Recover(); err != nil { // whoever was online when the last run ended is not
+		return err
+	}
 	s.rpc = s.newRPC()
 	s.views.start(s.hub, s.rpc)
 	s.later(s.views.close)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -15,17 +16,22 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/petrelchat/petrel/broker/auth"
 	"github.com/petrelchat/petrel/broker/delivery"
-	"github.com/petrelchat/petrel/broker/listen"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/rs/xid"
 )
 
+// Info is what a listener knows about a connection, behind proxies too.
+type Info interface {
+	ClientAddr() netip.Addr // not valid: a Unix socket
+	PeerCN() string         // common name of a verified client certificate; "": none
+}
+
 // Attach serves one connection from its first byte to its end. It is what the listeners call, each in
 // a goroutine of its own, and it returns when the session has been put away.
 func (a *Adapter) Attach(listener string, nc net.Conn) error {
 	c := &conn{Conn: nc, a: a, number: a.nextID.Add(1)}
-	info, known := nc.(listen.Info)
+	info, known := nc.(Info)
 	if known {
 		c.addr = info.ClientAddr()
 	}
@@ -63,7 +69,8 @@ func (a *Adapter) Attach(listener string, nc net.Conn) error {
 	if err := a.hooks.OnConnect(c.cl, pk); err != nil {
 		return errors.Join(c.refuse(chat.Refuse(chat.NotAuthorized, "the server declines the connection")), err)
 	}
-	if err := c.authenticate(&pk, info); err != nil {
+	aside(func() { err = c.authenticate(&pk, info) })
+	if err != nil {
 		a.stats.Refused.Add(1)
 		return errors.Join(c.refuse(err), err)
 	}
@@ -74,6 +81,14 @@ func (a *Adapter) Attach(listener string, nc net.Conn) error {
 	}
 	a.share(c)
 	return c.serve(&pk, connect, will)
+}
+
+// aside runs fn on a goroutine of its own and waits for it. What reads the store or computes a hash
+// makes a stack grow to 32 KiB; the reader's lives as long as its connection, and stays small so.
+func aside(fn func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); fn() }()
+	<-done
 }
 
 func connID(n uint64) string { return "c" + strconv.FormatUint(n, 36) }
@@ -181,7 +196,7 @@ func seconds(d time.Duration) uint32 {
 // authTimeout bounds how long a CONNECT waits for its password to be checked.
 const authTimeout = 30 * time.Second
 
-func (c *conn) authenticate(pk *packets.Packet, info listen.Info) error {
+func (c *conn) authenticate(pk *packets.Packet, info Info) error {
 	c.client = pk.Connect.ClientIdentifier
 	if c.client == "" {
 		c.client = xid.New().String() // [MQTT-3.1.3-6]
@@ -215,7 +230,10 @@ func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) er
 	if sc := c.id.Scope; sc != nil {
 		w.Convs, w.NoCursors, w.Quiet, w.ReadOnly = sc.Convs, true, true, !sc.Write
 	}
-	s, present, err := a.o.Registry.Open(w)
+	var s *delivery.Session
+	var present bool
+	var err error
+	aside(func() { s, present, err = a.o.Registry.Open(w) })
 	if err != nil {
 		return errors.Join(c.refuse(err), err)
 	}
@@ -236,7 +254,8 @@ func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) er
 	if err := c.connack(present, w); err != nil {
 		return err
 	}
-	if err := s.Start(); err != nil {
+	aside(func() { err = s.Start() })
+	if err != nil {
 		c.leave(packets.ErrUnspecifiedError)
 		return err
 	}

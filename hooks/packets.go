@@ -24,12 +24,14 @@ func (c *conn) handle(pk *packets.Packet) (bye *goodbye, err error) {
 		if code := pk.SubscribeValidate(); code != packets.CodeSuccess {
 			return nil, code
 		}
-		return nil, c.subscribe(pk)
+		aside(func() { err = c.subscribe(pk) })
+		return nil, err
 	case packets.Unsubscribe:
 		if code := pk.UnsubscribeValidate(); code != packets.CodeSuccess {
 			return nil, code
 		}
-		return nil, c.unsubscribe(pk)
+		aside(func() { err = c.unsubscribe(pk) })
+		return nil, err
 	case packets.Pingreq:
 		c.s.Write([]byte{packets.Pingresp << 4, 0}) // [MQTT-3.12.4-1]
 	case packets.Disconnect:

@@ -261,7 +261,18 @@ func (s *Session) Ack(pid uint16) {
 		s.r.plain.in <- plainWork{release: []uint64{seq}, s: s}
 	}
 	if more {
-		s.pump()
+		s.pumpAside()
+	}
+}
+
+// pumpAside pumps on another goroutine if there is room to make it worthwhile: the reader goes on with
+// the next acknowledgement, and its stack stays small.
+func (s *Session) pumpAside() {
+	s.mu.Lock()
+	idle := !s.pumping && (s.win.n == 0 || s.win.room() >= s.win.max/2)
+	s.mu.Unlock()
+	if idle {
+		go s.pump()
 	}
 }
 
@@ -293,7 +304,7 @@ func (s *Session) Rec(pid uint16, failed bool) {
 	case failed:
 		s.r.plain.in <- plainWork{release: []uint64{c.seq}, s: s}
 		if more {
-			s.pump()
+			s.pumpAside()
 		}
 	case c.rec || !s.durable:
 		s.link.out.append(func(b []byte) []byte { return appendAck(b, typePubrel, pid, s.c.V5, 0, nil) })
@@ -322,7 +333,7 @@ func (s *Session) Comp(pid uint16) {
 		s.r.plain.in <- plainWork{comp: pid, s: s}
 	}
 	if more {
-		s.pump()
+		s.pumpAside()
 	}
 }
 

@@ -32,6 +32,7 @@ type plainOwner struct {
 	ends   []uint64      // sessions that ended and have more to free
 	undone []func(error) // who is refused when the batch cannot be stored
 	last   uint64        // highest number in the batch
+	swept  string        // where the sweep of the retained messages goes on
 }
 
 // plainWork is one thing to do: exactly one of the first group is set.
@@ -43,6 +44,7 @@ type plainWork struct {
 	comp    uint16
 	end     bool
 	retain  []retainedFor
+	sweep   bool
 
 	s   *Session // whose; for end, reserve, release, rec, comp, retain
 	sid uint64   // for end of a session that is not in memory
@@ -223,6 +225,8 @@ func (p *plainOwner) handle(w plainWork) {
 		p.enqueue(w.s, w.retain)
 	case w.end:
 		p.end(w.sid)
+	case w.sweep:
+		p.sweep()
 	}
 	if w.run != nil {
 		p.comps = append(p.comps, w.run)

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"fmt"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -85,7 +85,7 @@ func (l *HTTP) SetOrigins(origins []string) { l.origins.Store(&origins) }
 func (l *HTTP) Init(log *slog.Logger) error {
 	ln, err := net.Listen("tcp", l.o.Addr)
 	if err != nil {
-		return fmt.Errorf("listener %s: %w", l.o.ID, err)
+		return err // the caller knows which listener it is
 	}
 	l.ln, l.log = ln, log.With("listener", l.o.ID)
 	l.server.ErrorLog = slog.NewLogLogger(l.log.Handler(), slog.LevelDebug)
@@ -122,7 +122,7 @@ func (l *HTTP) Serve(establish listeners.EstablishFn) {
 	if l.o.TLS != nil {
 		ln = tls.NewListener(ln, l.o.TLS.Config())
 	}
-	if err := l.server.Serve(ln); err != http.ErrServerClosed {
+	if err := l.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		l.log.Error("the HTTP server has ended", "error", err)
 	}
 }

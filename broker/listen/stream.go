@@ -70,7 +70,7 @@ func NewStream(o StreamOptions) *Stream {
 func (l *Stream) Init(log *slog.Logger) error {
 	ln, err := l.listen()
 	if err != nil {
-		return fmt.Errorf("listener %s: %w", l.o.ID, err)
+		return err // the caller knows which listener it is
 	}
 	l.log, l.ln = log.With("listener", l.o.ID), ln
 	return nil

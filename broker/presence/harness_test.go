@@ -45,8 +45,13 @@ type rig struct {
 
 func newRig(t *testing.T, store *storagetest.Model) *rig {
 	t.Helper()
+	return newRigOf(t, store, nil)
+}
+
+func newRigOf(t *testing.T, store *storagetest.Model, peers func(string) ([]string, error)) *rig {
+	t.Helper()
 	r := &rig{t: t, store: store, start: time.Now(), wanted: true}
-	r.p = presence.New(presence.Options{Store: store, Commit: r.commit, Tell: r.tell, Wanted: func() bool {
+	r.p = presence.New(presence.Options{Store: store, Commit: r.commit, Tell: r.tell, Peers: peers, Wanted: func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return r.wanted
@@ -135,6 +140,21 @@ func (r *rig) record(user string) (p storage.Profile) {
 		r.t.Fatal(err)
 	}
 	return p
+}
+
+// committed returns and forgets how many commits there were.
+func (r *rig) committed() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.commits
+	r.commits = 0
+	return n
+}
+
+func (r *rig) setWanted(wanted bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wanted = wanted
 }
 
 func (r *rig) setCommitError(err error) {

@@ -115,7 +115,8 @@ func TestCoalesceIsReloaded(t *testing.T) {
 
 func TestStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, storagetest.NewModel())
+		// The model looks at everything it has for every scan, so the peers are given.
+		r := newRigOf(t, storagetest.NewModel(), func(user string) ([]string, error) { return []string{user}, nil })
 		all := names(10_000)
 		for _, u := range all {
 			r.p.Came(u)
@@ -125,11 +126,11 @@ func TestStorm(t *testing.T) {
 		if len(told) != len(all) {
 			t.Errorf("%d publications for %d users", len(told), len(all))
 		}
-		if r.commits > 12 {
-			t.Errorf("%d commits", r.commits)
+		if n := r.committed(); n > 12 {
+			t.Errorf("%d commits", n)
 		}
 		time.Sleep(time.Minute)
-		r.commits = 0
+		r.committed()
 		// All are thrown out and come back, twice, within a window, not at the same moment.
 		for range 2 {
 			for i, u := range all {
@@ -149,8 +150,8 @@ func TestStorm(t *testing.T) {
 		if n := len(r.told()); n > 2*len(all) {
 			t.Errorf("%d publications for %d users", n, len(all))
 		}
-		if r.commits > 60 {
-			t.Errorf("%d commits", r.commits)
+		if n := r.committed(); n > 60 {
+			t.Errorf("%d commits", n)
 		}
 		for _, u := range all {
 			if !r.record(u).Online {
@@ -173,7 +174,7 @@ func TestStorm(t *testing.T) {
 func TestNobodyIsLookedUpForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, storagetest.NewModel())
-		r.wanted = false
+		r.setWanted(false)
 		r.p.Came("ann")
 		r.expect()
 		// Who subscribes now gets what would have been published.
@@ -243,8 +244,8 @@ func TestStatus(t *testing.T) {
 func TestProfilesOfOthersAreNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, storagetest.NewModel())
-		var errs []error
-		note := func(err error) { errs = append(errs, err) }
+		answers := make(chan error, 3)
+		note := func(err error) { answers <- err }
 		r.p.UpdateProfile("ann", func(p *storage.Profile) { p.Name = "Ann"; p.Online = true; p.Seen = 77 }, note)
 		r.p.UpdateProfile("ann", func(p *storage.Profile) { p.Avatar = p.Name + ".png" }, note)
 		r.p.Came("ann")
@@ -252,8 +253,13 @@ func TestProfilesOfOthersAreNotLost(t *testing.T) {
 		time.Sleep(time.Minute)
 		now := r.start.UnixMilli()
 		want := storage.Profile{Name: "Ann", Avatar: "Ann.png", Text: "hi", Online: true, Seen: now, Modified: now}
-		if got := r.profile("ann"); got != want || len(errs) != 3 || errors.Join(errs...) != nil {
-			t.Errorf("%+v, want %+v; %v", got, want, errs)
+		if got := r.profile("ann"); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		for range 3 {
+			if err := <-answers; err != nil {
+				t.Error(err)
+			}
 		}
 		r.p.Went("ann")
 		time.Sleep(time.Minute)
@@ -300,6 +306,53 @@ func TestDiskFull(t *testing.T) {
 		}
 		if n := r.p.Tracked(); n != 1 {
 			t.Errorf("%d in memory", n)
+		}
+	})
+}
+
+func TestShortVisitOfSomebodyJustGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, storagetest.NewModel())
+		r.p.Came("ann")
+		time.Sleep(time.Minute)
+		r.p.Went("ann")
+		r.expect("ann online", "ann offline")
+		time.Sleep(time.Second)
+		r.p.Came("ann")
+		time.Sleep(time.Second)
+		r.p.Went("ann")
+		left := time.Now().UnixMilli()
+		time.Sleep(time.Minute)
+		r.expect() // offline is what was published last
+		if pr, err := r.p.Current("ann"); err != nil || pr.State != "offline" || pr.Seen != left {
+			t.Errorf("%+v, %v; want seen %d", pr, err, left)
+		}
+	})
+}
+
+// Half of the time is left to the messages, and who waits for an answer does not wait for the storm.
+func TestStormLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigOf(t, storagetest.NewModel(), func(user string) ([]string, error) {
+			time.Sleep(time.Millisecond) // the work
+			return []string{user}, nil
+		})
+		all := names(1000)
+		for _, u := range all {
+			r.p.Came(u)
+		}
+		time.Sleep(100 * time.Millisecond)
+		begin := time.Now()
+		if err := r.status("ann", `{"text":"hi"}`); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(begin); d > 2*64*time.Millisecond+syncTime {
+			t.Errorf("the status was answered after %v", d)
+		}
+		time.Sleep(time.Minute)
+		told := r.told()
+		if last := told[len(told)-1].at; last < 1900*time.Millisecond || last > 2200*time.Millisecond {
+			t.Errorf("one second's work was done after %v, want two", last)
 		}
 	})
 }

@@ -275,4 +275,7 @@ func (p *Presence) farewell() {
 	if len(changes) > 0 {
 		flush()
 	}
+	p.view.Lock()
+	p.users = make(map[string]*user) // from now on the records tell
+	p.view.Unlock()
 }

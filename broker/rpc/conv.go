@@ -84,17 +84,13 @@ func convList(c *call, p *convListParams) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	snapshot, from := c.o.Hub.Durable(), place{commit: ^uint64(0)}
+	from := cursorToken{base: c.o.Hub.Durable(), place: place{commit: ^uint64(0)}}
 	if p.After != "" {
-		now := snapshot
-		if snapshot, from, err = parseToken(tokenList, "after", p.After); err != nil {
+		if from, err = parseToken(tokenList, "after", p.After, from.base); err != nil {
 			return nil, err
 		}
-		if snapshot > now {
-			return nil, errFuture("after")
-		}
 	}
-	all, err := c.inOrder(snapshot, from)
+	all, err := c.inOrder(from.base, from.place)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +106,7 @@ func convList(c *call, p *convListParams) (any, error) {
 		if reply.More = !ok; !ok {
 			break
 		}
-		reply.After = token(tokenList, snapshot, place{st.order, st.conv})
+		reply.After = cursorToken{base: from.base, place: place{st.order, st.conv}}.encode(tokenList)
 	}
 	if !reply.More {
 		reply.After = ""

@@ -157,13 +157,14 @@ func (s *server) connect(user, client string, expiry uint32) (*delivery.Session,
 	s.t.Helper()
 	here, there := net.Pipe()
 	go func() { _, _ = io.Copy(io.Discard, there) }()
-	ended := make(chan struct{})
+	opened, ended := make(chan struct{}), make(chan struct{}) // it may be kicked before Open returns
 	var session *delivery.Session
 	var once sync.Once
 	end := func() {
 		once.Do(func() {
 			go func() {
 				defer close(ended)
+				<-opened
 				_ = here.Close()
 				session.Detach(expiry)
 			}()
@@ -176,6 +177,7 @@ func (s *server) connect(user, client string, expiry uint32) (*delivery.Session,
 	var err error
 	session, _, err = s.registry.Open(c)
 	must(s.t, err)
+	close(opened)
 	must(s.t, session.Start())
 	s.t.Cleanup(func() { end(); <-ended })
 	return session, ended
@@ -216,3 +218,5 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+func callerOn(user, client string) rpc.Caller { return rpc.Caller{User: user, Client: client} }

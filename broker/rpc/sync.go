@@ -30,15 +30,20 @@ type syncReply struct {
 // changedView is a conversation that changed.
 type changedView struct {
 	Conv      string             `json:"conv"`
-	Kind      string             `json:"kind,omitempty"`
-	Left      bool               `json:"left,omitempty"` // the caller is no member any more: all else is left out
-	Info      *protocol.InfoView `json:"info,omitempty"`
-	Head      uint64             `json:"head,omitempty"`
+	Kind      string             `json:"kind"`
+	Info      *protocol.InfoView `json:"info"`
+	Head      uint64             `json:"head"`
 	Read      uint64             `json:"read"`
 	Delivered uint64             `json:"delivered"`
 	Unread    uint64             `json:"unread"`
-	Events    *list              `json:"events,omitempty"` // the newest since the token, ascending
-	Gap       bool               `json:"gap,omitempty"`    // there are older ones since the token
+	Events    *list              `json:"events"`        // the newest since the token, ascending
+	Gap       bool               `json:"gap,omitempty"` // there are older ones since the token
+}
+
+// leftView is a conversation that the caller is no member of any more.
+type leftView struct {
+	Conv string `json:"conv"`
+	Left bool   `json:"left"`
 }
 
 const (
@@ -51,7 +56,8 @@ const (
 //
 // The token is the newest commit that was durable before anything was read, so that nothing is passed over;
 // what came during the reading may be told again. Conversations come in the order in which they last
-// changed, the longest ago first: one that changes between two pages comes on a later one.
+// changed, the longest ago first: one that changes between two pages comes on a later one. Their events are
+// those since the commit that the first page started from, which the tokens of the others keep.
 //
 // Cursors leave no trace in a log. So the last page tells all that is unread in conversations that are not
 // on it: reads has their read cursors, and a conversation that is neither there nor in convs has been
@@ -63,14 +69,10 @@ func syncSince(c *call, p *syncParams) (any, error) {
 		return nil, err
 	}
 	durable := c.o.Hub.Durable()
-	var since place
-	var digest uint64
+	var since cursorToken
 	if p.Since != "" {
-		if digest, since, err = parseToken(tokenSync, "since", p.Since); err != nil {
+		if since, err = parseToken(tokenSync, "since", p.Since, durable); err != nil {
 			return nil, err
-		}
-		if since.commit > durable {
-			return nil, errFuture("since")
 		}
 	}
 	all, err := c.standings(true)
@@ -87,7 +89,7 @@ func syncSince(c *call, p *syncParams) (any, error) {
 	}
 	reply := syncReply{}
 	tail := 96 + maxToken
-	tell := p.Since == "" || now != digest
+	tell := p.Since == "" || now != since.digest
 	if tell {
 		if size := readsSize(unread); size <= c.max/2 {
 			tail += size
@@ -97,19 +99,19 @@ func syncSince(c *call, p *syncParams) (any, error) {
 	}
 	reply.Convs = c.list(tail)
 	page := changed[:min(limit, len(changed))]
-	given, err := c.addChanged(reply.Convs, page, since.commit)
+	given, err := c.addChanged(reply.Convs, page, since.base)
 	if err != nil {
 		return nil, err
 	}
 	if reply.More = given < len(changed); reply.More {
-		last := since
+		next := since
 		if given > 0 {
-			last = changed[given-1].place(durable)
+			next.place = changed[given-1].place(durable)
 		}
-		reply.Since, reply.Relist = token(tokenSync, digest, last), false
+		reply.Since, reply.Relist = next.encode(tokenSync), false
 		return reply, c.o.Barrier()
 	}
-	reply.Since = token(tokenSync, now, place{commit: durable})
+	reply.Since = cursorToken{base: durable, place: place{commit: durable}, digest: now}.encode(tokenSync)
 	if tell {
 		for _, st := range changed[:given] {
 			delete(unread, st.conv)
@@ -132,14 +134,14 @@ func (p place) behind(since place) bool {
 
 // changed returns the conversations that changed behind a place, the longest ago first. Of those that the
 // caller was in, it has those that the caller left since.
-func (c *call) changed(all []standing, since place, durable uint64) ([]standing, error) {
+func (c *call) changed(all []standing, since cursorToken, durable uint64) ([]standing, error) {
 	var changed []standing
 	for _, st := range all {
-		if st.head == 0 || !st.place(durable).behind(since) {
+		if st.head == 0 || !st.place(durable).behind(since.place) {
 			continue
 		}
 		if st.m.Role == chat.RoleNone {
-			if since.commit == 0 {
+			if since.base == 0 {
 				continue // never heard of
 			}
 			var left uint64
@@ -150,7 +152,7 @@ func (c *call) changed(all []standing, since place, durable uint64) ([]standing,
 			if err != nil {
 				return nil, err
 			}
-			if st.commit = left; !st.place(durable).behind(since) {
+			if st.commit = left; !st.place(durable).behind(since.place) {
 				continue
 			}
 		}
@@ -176,7 +178,7 @@ func (c *call) addChanged(to *list, page []standing, since uint64) (given int, e
 			if err := c.addNewest(&rows[i], since, min(syncEventsMax, to.max/2)); err != nil {
 				return given, err
 			}
-			if ok, err := to.add(&rows[i].changedView); err != nil || !ok {
+			if ok, err := to.add(rows[i].view()); err != nil || !ok {
 				return given, err
 			}
 			given++
@@ -188,7 +190,15 @@ func (c *call) addChanged(to *list, page []standing, since uint64) (given int, e
 // row is a changed conversation, and from where on the caller may read it.
 type row struct {
 	changedView
+	left bool
 	from uint64
+}
+
+func (r *row) view() any {
+	if r.left {
+		return leftView{r.Conv, true}
+	}
+	return &r.changedView
 }
 
 // lookUp asks the owners about conversations, some at a time: each answer waits for the disk.
@@ -216,7 +226,7 @@ func (c *call) lookUpOne(r *row, conv string) error {
 	return c.query(conv, func(v hub.View) error {
 		m, ok := v.State.Member(c.User)
 		if !ok {
-			r.Left = true
+			r.left = true
 			return nil
 		}
 		if r.Kind = "group"; v.State.Direct {
@@ -233,7 +243,7 @@ func (c *call) lookUpOne(r *row, conv string) error {
 
 // addNewest puts the newest events since a commit into a row, at most so many bytes of them.
 func (c *call) addNewest(r *row, since uint64, most int) error {
-	if r.Left {
+	if r.left {
 		return nil
 	}
 	r.Events = c.list(0)

@@ -12,46 +12,56 @@ const maxToken = 256
 
 // Every token starts with what it is for. Never reuse a number for another form.
 const (
-	tokenList byte = 1 // conv.list: snapshot, commit, conv
-	tokenSync byte = 2 // sync: commit, digest, conv
+	tokenList byte = 1 // conv.list: the snapshot of all pages, and the last row's place in it
+	tokenSync byte = 2 // sync: base, the last row's place, digest
 )
 
-// place is a place in the order of commits: behind conversation Conv of those whose last event has commit
-// Commit; behind all of them if Conv is empty.
+// place is a place in the order of commits: behind conversation conv of those whose last event has that
+// commit; behind all of them if conv is empty.
 type place struct {
 	commit uint64
 	conv   string
 }
 
-// token encodes a number and a place so that clients can only hand it back.
-func token(kind byte, n uint64, p place) string {
-	b := binary.AppendUvarint([]byte{kind}, n)
-	b = binary.AppendUvarint(b, p.commit)
-	return base64.RawURLEncoding.EncodeToString(append(b, p.conv...))
+// cursorToken is what a token holds. Clients can only hand it back.
+type cursorToken struct {
+	base   uint64 // list: the snapshot; sync: the commit that the first page started from
+	place  place
+	digest uint64 // sync: of what was unread
 }
 
-// parseToken is the reverse of token. field names the parameter in the refusal.
-func parseToken(kind byte, field, s string) (n uint64, p place, err error) {
+func (t cursorToken) encode(kind byte) string {
+	b := binary.AppendUvarint([]byte{kind}, t.base)
+	b = binary.AppendUvarint(b, t.place.commit)
+	b = binary.AppendUvarint(b, t.digest)
+	return base64.RawURLEncoding.EncodeToString(append(b, t.place.conv...))
+}
+
+// parseToken is the reverse of encode. field names the parameter in the refusal. A token that names a
+// commit beyond durable is refused.
+func parseToken(kind byte, field, s string, durable uint64) (t cursorToken, err error) {
 	bad := chat.Refuse(chat.BadRequest, "%s is not what a reply of this method held: leave it out to begin anew", field)
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || len(s) > maxToken || len(b) == 0 || b[0] != kind {
-		return 0, p, bad
+		return t, bad
 	}
-	n, i := binary.Uvarint(b[1:])
-	if i <= 0 {
-		return 0, p, bad
+	b = b[1:]
+	for _, p := range []*uint64{&t.base, &t.place.commit, &t.digest} {
+		n, k := binary.Uvarint(b)
+		if k <= 0 {
+			return t, bad
+		}
+		*p, b = n, b[k:]
 	}
-	b = b[1+i:]
-	var j int
-	if p.commit, j = binary.Uvarint(b); j <= 0 {
-		return 0, p, bad
-	}
-	if p.conv = string(b[j:]); p.conv != "" {
-		if _, err := kindOf(p.conv); err != nil {
-			return 0, p, bad
+	if t.place.conv = string(b); len(b) > 0 {
+		if _, err := kindOf(t.place.conv); err != nil {
+			return t, bad
 		}
 	}
-	return n, p, nil
+	if max(t.base, t.place.commit) > durable {
+		return t, errFuture(field)
+	}
+	return t, nil
 }
 
 // errFuture refuses a token that names a commit which this server has not made: it was restored from a backup.

@@ -9,11 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/auth"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/broker/control"
@@ -34,8 +34,8 @@ func (f dataFlag) dir(env []string) (string, error) {
 }
 
 // Places in a data directory.
-func socketIn(data string) string { return filepath.Join(data, "control.sock") }
-func storeIn(data string) string  { return filepath.Join(data, "store") }
+func socketIn(data string) string { return broker.SocketPath(data) }
+func storeIn(data string) string  { return broker.StoreDir(data) }
 
 // call asks the running server.
 func (f dataFlag) call(ctx context.Context, env []string, method string, in, out any) error {

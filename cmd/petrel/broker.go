@@ -4,12 +4,13 @@ import (
 	"errors"
 	"log/slog"
 
+	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
 )
 
-// newServer opens the store and the listeners; connections are answered when Run is called.
-func newServer(cfg config.Config, log *slog.Logger) (server, error) {
-	return nil, errors.New("package broker is not linked in: newServer must return broker.New(broker.Options{Config: cfg, Log: log})")
+// newServer opens the store; listeners are opened by Run, which calls ready when they are.
+func newServer(cfg config.Config, log *slog.Logger, ready func()) (server, error) {
+	return broker.New(broker.Options{Config: cfg, Log: log, OnReady: ready})
 }
 
 // verifyLogical checks what the entries and records say: sequences, heads, cursors, retry keys, sessions.

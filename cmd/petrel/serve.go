@@ -55,7 +55,8 @@ func (c serveCmd) Run(ctx context.Context, io console) error {
 		return err
 	}
 	log := newLogger(io.err, cfg.Log)
-	s, err := newServer(cfg, log)
+	var s server
+	s, err = newServer(cfg, log, func() { fmt.Fprint(io.err, welcome(cfg, s.Addr)) })
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,6 @@ func (c serveCmd) Run(ctx context.Context, io console) error {
 		defer close(ended)
 		c.reloads(hup, done, io, s, log)
 	}()
-	fmt.Fprint(io.err, welcome(cfg, s.Addr))
 	err = s.Run(ctx)
 	close(done)
 	<-ended

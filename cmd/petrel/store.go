@@ -19,7 +19,7 @@ type backupCmd struct {
 	Dir string `arg:"" help:"Directory to make; it must not exist yet."`
 }
 
-// backupRequest is the request of admin.backup over the control socket. Dir is absolute.
+// backupRequest is the request of the method backup over the control socket. Dir is absolute.
 type backupRequest struct {
 	Dir string `json:"dir"`
 }
@@ -39,19 +39,28 @@ func (c backupCmd) Run(ctx context.Context, io console) error {
 	client, dialErr := control.Dial(socketIn(data))
 	if dialErr == nil {
 		defer client.Close()
-		err = client.Call(ctx, "admin.backup", backupRequest{dir}, nil)
+		err = client.Call(ctx, "backup", backupRequest{dir}, nil)
 	} else {
-		err = backupStopped(storeIn(data), dir, dialErr)
+		err = backupStopped(data, dir, dialErr)
 	}
 	if err != nil {
 		return err
+	}
+	// Never call a backup done that is not there.
+	if _, err := os.Stat(storeIn(dir)); err != nil {
+		return fmt.Errorf("the server reports a backup, but there is no store in %s: %w", c.Dir, err)
 	}
 	_, err = fmt.Fprintf(io.out, "backed up %s to %s; restore it with: petrel restore %s --data DIR\n", data, c.Dir, c.Dir)
 	return err
 }
 
-// backupStopped copies the store of a server that does not run.
-func backupStopped(store, dir string, dialErr error) (err error) {
+// devMark is the file that keeps development data from being served to others; it must survive a restore.
+const devMark = "dev"
+
+// backupStopped copies the store of a server that does not run. A backup looks like a data directory:
+// the store, and the mark of development data.
+func backupStopped(data, dir string, dialErr error) (err error) {
+	store := storeIn(data)
 	s, err := pebblestore.Open(store, pebblestore.Options{})
 	switch {
 	case errors.Is(err, storage.ErrLocked): // it runs, and does not answer
@@ -62,7 +71,22 @@ func backupStopped(store, dir string, dialErr error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	return s.Checkpoint(dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := copyMark(data, dir); err != nil {
+		return err
+	}
+	return s.Checkpoint(storeIn(dir))
+}
+
+// copyMark copies the mark of development data, if there is one.
+func copyMark(from, to string) error {
+	err := copyFile(filepath.Join(from, devMark), filepath.Join(to, devMark))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 type restoreCmd struct {
@@ -75,10 +99,13 @@ func (c restoreCmd) Run(io console) error {
 	if _, err := os.Lstat(store); err == nil {
 		return usagef("there is a store in %s already: restore into an empty directory", c.Data)
 	}
-	if err := pebblestore.CheckPhysical(c.Src, pebblestore.Options{}); err != nil {
+	if err := pebblestore.CheckPhysical(storeIn(c.Src), pebblestore.Options{}); err != nil {
 		return fmt.Errorf("%s is no sound backup: %w", c.Src, err)
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return err
+	}
+	if err := copyMark(c.Src, c.Data); err != nil {
 		return err
 	}
 	// The store gets its name when it is whole: a restore that was cut short leaves none.
@@ -86,7 +113,7 @@ func (c restoreCmd) Run(io console) error {
 	if err := os.RemoveAll(part); err != nil {
 		return err
 	}
-	if err := copyTree(c.Src, part); err != nil {
+	if err := copyTree(storeIn(c.Src), part); err != nil {
 		return err
 	}
 	if err := os.Rename(part, store); err != nil {

@@ -1,0 +1,65 @@
+# petrel. "make run" starts a server to try; "make test" is what CI runs.
+
+GO      ?= go
+BIN     := bin/petrel
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+ROUNDS   ?= 300
+FUZZTIME ?= 20s
+PEERS    ?= petrel,mosquitto,nats,nats-sync
+TIMEOUT  ?= 15m
+
+.DEFAULT_GOAL := build
+.PHONY: run build test check bench crash conformance fuzz tools e2e-deps fmt-check
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/petrel
+
+run: build
+	$(BIN) serve --dev --data ./petrel-dev-data
+
+# What the tests call, by the name of its package.
+tools:
+	@if ! command -v mosquitto_pub >/dev/null || ! command -v mosquitto_sub >/dev/null; then \
+		$(SUDO) apt-get update -q && $(SUDO) apt-get install -qy mosquitto-clients; fi
+
+e2e-deps:
+	@if [ -f e2e/js/package.json ]; then cd e2e/js && npm ci --no-audit --no-fund; fi
+	@if [ -f e2e/python/requirements.txt ]; then \
+		[ -x e2e/python/.venv/bin/python ] || python3 -m venv e2e/python/.venv; \
+		e2e/python/.venv/bin/pip install -q -r e2e/python/requirements.txt; fi
+
+fmt-check:
+	@files=$$(gofmt -l $$(find . -name '*.go' -not -path '*/node_modules/*' -not -path '*/.venv/*')); \
+	if [ -n "$$files" ]; then echo "not formatted; run gofmt -w on:"; echo "$$files"; exit 1; fi
+
+test: tools e2e-deps build fmt-check
+	$(GO) vet ./...
+	$(GO) test -race -shuffle=on -timeout $(TIMEOUT) ./...
+
+check: fmt-check
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test -run '^Test' -count=1 .
+
+# Against Debian's mosquitto and nats-server in the same run; prints a table with ratios.
+bench: build
+	@command -v mosquitto >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy mosquitto; }
+	$(BIN) bench --peers $(PEERS) $(ARGS)
+
+crash: build
+	$(GO) test -count=1 -timeout 2h -run TestCrash ./crash -rounds=$(ROUNDS)
+
+conformance: build
+	$(GO) test -count=1 -timeout 30m -run TestConformance ./conformance
+
+# Every fuzz target of every package for FUZZTIME; go test takes one target at a time.
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		targets=$$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); \
+		for f in $$targets; do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; done

@@ -1,7 +1,0 @@
-package broker
-
-import (
-	"github.com/petrelchat/petrel/storage"
-)
-
-func BackupStore(storage.Store, string, string) error { return nil }
