@@ -355,7 +355,8 @@ func TestMochiBeforeConnect(t *testing.T) {
 			}
 		}
 	})
-	t.Run("length", func(t *testing.T) {
+	s = serve(t, func(c *config.Config) { c.Limits.ConnectTimeout = time.Minute })
+	t.Run("length", func(t *testing.T) { // closed at once, with nothing of it read
 		c := s.open()
 		if err := c.Raw(varint([]byte{mqttc.CONNECT << 4}, 1<<20)); err != nil {
 			t.Fatal(err)

@@ -313,6 +313,11 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.listen(); err != nil {
 		return err
 	}
+	quiet := make(chan struct{})
+	stopQuiet := sync.OnceFunc(func() { close(quiet) })
+	s.wg.Add(1)
+	go func() { defer s.wg.Done(); giveBack(quiet) }()
+	defer stopQuiet()
 	s.ready.Store(true)
 	if s.onReady != nil {
 		s.onReady()
@@ -323,6 +328,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-s.fatal:
 	}
 	s.ready.Store(false)
+	stopQuiet()
 	clean = s.drain() // else connections still use what closing would take from them: the process just ends
 	return err
 }

@@ -32,7 +32,7 @@ func settings(c *config.Config) hooks.Settings {
 		TopicLevels: l.TopicLevels, UserProperties: l.UserProperties, SessionsPerUser: l.SessionsPerUser,
 		SessionExpiryV3: c.Retention.SessionExpiryV3, SessionExpiryMax: c.Retention.SessionExpiryMax,
 		KeepAlive: c.KeepAlive.Server, KeepAliveMax: c.KeepAlive.Max, Aliases: inboundAliases,
-		DenyFilters: c.DenyFilters, General: General,
+		ReceiveMaximum: uint16(l.ReceiveMaximum), DenyFilters: c.DenyFilters, General: General,
 	}
 }
 
@@ -48,7 +48,7 @@ func mochiOptions(c *config.Config, log *slog.Logger) *mqtt.Options {
 	caps.MaximumInflight = delivery.InboundMax
 	return &mqtt.Options{
 		Capabilities: caps, InlineClient: true, SysTopicResendInterval: 10,
-		ClientNetReadBufferSize: 2 << 10, ClientNetWriteBufferSize: 1 << 10,
+		ClientNetReadBufferSize: 16, ClientNetWriteBufferSize: 1 << 10,
 		Logger: slog.New(quiet{log.Handler()}),
 	}
 }

@@ -73,6 +73,7 @@ type Settings struct {
 	KeepAlive         time.Duration // the server's; 0: the client's own
 	KeepAliveMax      time.Duration
 	Aliases           uint16 // inbound topic aliases of a connection
+	ReceiveMaximum    uint16 // unacknowledged publishes of an MQTT 5 client
 	DenyFilters       []string
 	General           string // the group that everybody joins by using it; dev mode
 }

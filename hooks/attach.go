@@ -1,6 +1,8 @@
 package hooks
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -29,48 +32,92 @@ type Info interface {
 
 // Attach serves one connection from its first byte to its end. It is what the listeners call, each in
 // a goroutine of its own, and it returns when the session has been put away.
+//
+// An idle connection is its goroutine's stack more than anything else, and the collector halves a stack
+// only while less than a quarter is in use. So everything but the reading happens aside, and nothing
+// that is under the wait for the next packet has a large frame.
 func (a *Adapter) Attach(listener string, nc net.Conn) error {
-	c := &conn{Conn: nc, a: a, number: a.nextID.Add(1)}
+	c, err := a.enter(listener, nc)
+	if c == nil {
+		return err
+	}
+	if err == nil {
+		err = c.stay()
+	}
+	return c.exit(err)
+}
+
+// enter admits a connection and lets its client in. c is nil for one that was not admitted.
+func (a *Adapter) enter(listener string, nc net.Conn) (c *conn, err error) {
+	c = &conn{Conn: nc, a: a, number: a.nextID.Add(1), br: bufio.NewReaderSize(nc, readBuffer)}
 	info, known := nc.(Info)
 	if known {
 		c.addr = info.ClientAddr()
 	}
-	a.o.Server.Listeners.ClientsWg.Add(1)
-	defer a.o.Server.Listeners.ClientsWg.Done()
 	if !a.admit(c) {
 		a.stats.Refused.Add(1)
-		return errors.Join(errors.New("hooks: too many connections"), nc.Close())
+		return nil, errors.Join(errors.New("hooks: too many connections"), nc.Close())
 	}
-	defer a.release(c)
-	defer func() { _ = nc.Close() }() // usually closed already
+	a.o.Server.Listeners.ClientsWg.Add(1)
 	a.stats.Connections.Add(1)
+	aside(func() { err = c.open(listener, info) })
+	return c, err
+}
 
+// stay reads until the connection ends, for whatever reason, and draws the consequences.
+func (c *conn) stay() error {
+	bye, err := c.loop()
+	aside(func() { c.part(bye, err) })
+	return err
+}
+
+// exit puts the session away and gives back what enter took.
+func (c *conn) exit(err error) error {
+	if c.s != nil {
+		aside(func() { c.s.Detach(c.expiry) })
+		c.s.Drain() // the client learns why before the connection is closed
+	}
+	if c.lingers { // until the client has read it, or kickGrace is over
+		_, _ = io.CopyN(io.Discard, c.br, lingerMax)
+	}
+	c.cl.Stop(err)
+	_ = c.Conn.Close() // usually closed already
+	c.a.release(c)
+	c.a.o.Server.Listeners.ClientsWg.Done()
+	return err
+}
+
+// open reads CONNECT, lets the client in or refuses it, and starts its session.
+func (c *conn) open(listener string, info Info) error {
+	a := c.a
 	set := a.set()
+	c.cl = a.o.Server.NewClient(c, listener, connID(c.number), false)
 	// One deadline for the whole CONNECT, also when it trickles in.
-	if err := nc.SetReadDeadline(a.o.Now().Add(set.ConnectTimeout)); err != nil {
+	if err := c.Conn.SetReadDeadline(a.o.Now().Add(set.ConnectTimeout)); err != nil {
 		return err
 	}
-	c.cl = a.o.Server.NewClient(c, listener, connID(c.number), false)
-	defer c.cl.Stop(nil)
 	pk, err := c.read(set.PacketBeforeAuth, packets.Connect)
 	if err != nil {
 		a.stats.Malformed.Add(1)
-		return fmt.Errorf("hooks: no CONNECT: %w", err)
+		err = fmt.Errorf("hooks: no CONNECT: %w", err)
+		var code packets.Code
+		if errors.As(err, &code) {
+			err = errors.Join(err, c.deny(c.pk.ProtocolVersion, code))
+		}
+		return err
 	}
 	c.v5 = pk.ProtocolVersion == 5
-	connect, will, code := c.validate(&pk)
+	connect, will, code := c.validate(pk)
 	unique := c.cl.ID
 	if code != packets.CodeSuccess {
-		c.cl.Properties.ProtocolVersion = pk.ProtocolVersion
-		return errors.Join(a.o.Server.SendConnack(c.cl, code, false, nil), code)
+		return errors.Join(c.deny(pk.ProtocolVersion, code), code)
 	}
-	c.cl.ParseConnect(listener, pk)
+	c.cl.ParseConnect(listener, *pk)
 	c.cl.ID = unique // the session table alone knows (user, client id)
-	if err := a.hooks.OnConnect(c.cl, pk); err != nil {
+	if err := a.hooks.OnConnect(c.cl, *pk); err != nil {
 		return errors.Join(c.refuse(chat.Refuse(chat.NotAuthorized, "the server declines the connection")), err)
 	}
-	aside(func() { err = c.authenticate(&pk, info) })
-	if err != nil {
+	if err := c.authenticate(pk, info); err != nil {
 		a.stats.Refused.Add(1)
 		return errors.Join(c.refuse(err), err)
 	}
@@ -80,7 +127,7 @@ func (a *Adapter) Attach(listener string, nc net.Conn) error {
 		}
 	}
 	a.share(c)
-	return c.serve(&pk, connect, will)
+	return c.serve(pk, connect, will)
 }
 
 // aside runs fn on a goroutine of its own and waits for it. What reads the store or computes a hash
@@ -92,6 +139,26 @@ func aside(fn func()) {
 }
 
 func connID(n uint64) string { return "c" + strconv.FormatUint(n, 36) }
+
+// deny answers a CONNECT that is not as it must be. MQTT 3.1.1 has codes for few of the reasons, and ends
+// the connection without a word for the others [MQTT-3.1.4-1].
+func (c *conn) deny(version byte, code packets.Code) error {
+	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: code.Code}
+	switch {
+	case version >= 5:
+		c.cl.Properties.ProtocolVersion = 5
+		ack.Properties.ReasonString = code.Reason
+	case code == packets.ErrUnsupportedProtocolVersion:
+		ack.ReasonCode = packets.Err3UnsupportedProtocolVersion.Code
+	case code == packets.ErrClientIdentifierNotValid:
+		ack.ReasonCode = packets.Err3ClientIdentifierNotValid.Code
+	case code == packets.ErrMalformedUsername:
+		ack.ReasonCode = packets.ErrMalformedUsernameOrPassword.Code
+	default:
+		return nil
+	}
+	return c.cl.WritePacket(ack)
+}
 
 // refuse answers CONNECT with a refusal.
 func (c *conn) refuse(err error) error {
@@ -130,8 +197,10 @@ func (c *conn) validate(pk *packets.Packet) (*delivery.Connect, *willSpec, packe
 		return nil, nil, packets.ErrBadAuthenticationMethod // [MQTT-4.12.0-1]
 	case p.ClientIdentifier == "" && !p.Clean && !c.v5:
 		return nil, nil, packets.ErrClientIdentifierNotValid // [MQTT-3.1.3-8] of 3.1.1
-	case !utf8.Valid(p.Username) || len(pk.Properties.User) > c.a.set().UserProperties:
-		return nil, nil, packets.ErrMalformedUsername
+	case !utf8.Valid(p.Username) || bytes.IndexByte(p.Username, 0) >= 0:
+		return nil, nil, packets.ErrMalformedUsername // [MQTT-3.1.3-11], [MQTT-1.5.4-2]
+	case len(pk.Properties.User) > c.a.set().UserProperties:
+		return nil, nil, packets.ErrQuotaExceeded
 	}
 	connect, err := c.wishes(pk)
 	if err != nil {
@@ -153,6 +222,7 @@ func (c *conn) wishes(pk *packets.Packet) (*delivery.Connect, error) {
 	w := &delivery.Connect{
 		Conn: c.Conn, V5: c.v5, Clean: pk.Connect.Clean, Problems: c.problems, Owner: c, Kick: c.kick,
 		Window: int(props.ReceiveMaximum), MaxPacket: props.MaximumPacketSize, Aliases: props.TopicAliasMaximum,
+		Receive: int(set.ReceiveMaximum),
 	}
 	switch {
 	case !c.v5 && !pk.Connect.Clean:
@@ -218,7 +288,7 @@ func (c *conn) authenticate(pk *packets.Packet, info Info) error {
 	return nil
 }
 
-// serve opens the session, answers CONNECT, and reads until the end.
+// serve opens the session and answers CONNECT.
 func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) error {
 	a := c.a
 	w.Key = delivery.Key{User: c.id.User, Client: c.client}
@@ -230,16 +300,11 @@ func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) er
 	if sc := c.id.Scope; sc != nil {
 		w.Convs, w.NoCursors, w.Quiet, w.ReadOnly = sc.Convs, true, true, !sc.Write
 	}
-	var s *delivery.Session
-	var present bool
-	var err error
-	aside(func() { s, present, err = a.o.Registry.Open(w) })
+	s, present, err := a.o.Registry.Open(w)
 	if err != nil {
 		return errors.Join(c.refuse(err), err)
 	}
-	c.s = s
-	expiry := w.Expiry
-	defer func() { s.Detach(expiry) }()
+	c.s, c.expiry = s, w.Expiry
 	c.keepAliveFrom(pk)
 	if will != nil {
 		if err := a.o.Wills.Arm(c, will, present); err != nil {
@@ -248,33 +313,45 @@ func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) er
 	} else {
 		a.o.Wills.Came(c, present)
 	}
-	a.o.Server.Clients.Add(c.cl)
-	defer a.o.Server.Clients.Delete(c.cl.ID)
+	// The library's own table of clients stays empty but for readers of $SYS: it copies it twice a second.
+	atomic.AddInt64(&a.o.Server.Info.ClientsConnected, 1)
 	a.hooks.OnSessionEstablish(c.cl, *pk)
 	if err := c.connack(present, w); err != nil {
 		return err
 	}
-	aside(func() { err = s.Start() })
-	if err != nil {
-		c.leave(packets.ErrUnspecifiedError)
+	if err := s.Start(); err != nil {
+		c.leave(packets.ErrUnspecifiedError, false)
 		return err
+	}
+	if !a.o.Auth.Current(c.id) { // revoked while it was let in
+		c.kick(delivery.Revoked)
 	}
 	a.hooks.OnSessionEstablished(c.cl, *pk)
 	if !c.id.Expires.IsZero() {
-		t := time.AfterFunc(c.id.Expires.Sub(a.o.Now()), func() { c.kick(delivery.Expired) })
-		defer t.Stop()
+		c.expires = time.AfterFunc(c.id.Expires.Sub(a.o.Now()), func() { c.kick(delivery.Expired) })
 	}
-	bye, err := c.loop()
-	if bye != nil && bye.expiry != nil && expiry > 0 {
-		expiry = *bye.expiry
+	return nil
+}
+
+// part ends what serve began, but for the session. bye is nil unless the client took its leave.
+func (c *conn) part(bye *goodbye, err error) {
+	a := c.a
+	if c.expires != nil {
+		c.expires.Stop()
+	}
+	if bye != nil && bye.expiry != nil && c.expiry > 0 {
+		c.expiry = *bye.expiry
 	}
 	// A goodbye takes the will back; a takeover, a crash of the client or our own leaving does not
 	// [MQTT-3.1.2-10], [MQTT-3.14.4-3].
-	a.o.Wills.Gone(c, bye != nil && !bye.will, expiry)
+	a.o.Wills.Gone(c, bye != nil && !bye.will, c.expiry)
 	c.calls.close()
-	a.hooks.OnDisconnect(c.cl, err, expiry == 0)
-	c.s.Finish()
-	return err
+	a.hooks.OnDisconnect(c.cl, err, c.expiry == 0)
+	atomic.AddInt64(&a.o.Server.Info.ClientsConnected, -1)
+	if c.sys {
+		a.o.Server.Clients.Delete(c.cl.ID)
+	}
+	c.leave(packets.CodeDisconnect, false)
 }
 
 func (c *conn) keepAliveFrom(pk *packets.Packet) {
@@ -299,8 +376,8 @@ func (c *conn) keepAliveFrom(pk *packets.Packet) {
 }
 
 // connack accepts the connection and states what the server can take. Every byte counts at a
-// reconnect: what has MQTT 5's default is not stated. There is no Receive Maximum among it, since a
-// client that has much on its way to the disk is slowed down by not being read.
+// reconnect: what has MQTT 5's default is not stated. That goes for Receive Maximum too as a rule, since
+// a client that has much on its way to the disk is slowed down by not being read.
 func (c *conn) connack(present bool, w *delivery.Connect) error {
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: present}
 	if c.v5 {
@@ -308,6 +385,9 @@ func (c *conn) connack(present bool, w *delivery.Connect) error {
 		p := &ack.Properties
 		p.MaximumPacketSize, p.TopicAliasMaximum = set.Packet, set.Aliases
 		p.AssignedClientID = own.AssignedClientID // [MQTT-3.2.2-16]
+		if set.ReceiveMaximum < math.MaxUint16 {
+			p.ReceiveMaximum = set.ReceiveMaximum // §3.2.2.3.3
+		}
 		if c.cl.State.ServerKeepalive {
 			p.ServerKeepAlive, p.ServerKeepAliveFlag = c.cl.State.Keepalive, true // [MQTT-3.1.2-21]
 		}
@@ -318,41 +398,9 @@ func (c *conn) connack(present bool, w *delivery.Connect) error {
 	return c.cl.WritePacket(ack)
 }
 
-// read reads one packet of at most limit bytes, refused before it is allocated. want 0: any type.
-func (c *conn) read(limit uint32, want byte) (pk packets.Packet, err error) {
-	var fh packets.FixedHeader
-	if err = c.cl.ReadFixedHeader(&fh); err != nil {
-		return pk, err
-	}
-	if want != 0 && fh.Type != want {
-		return pk, packets.ErrProtocolViolationRequireFirstConnect // [MQTT-3.1.0-1]
-	}
-	if limit > 0 && uint64(fh.Remaining)+5 > uint64(limit) && uint64(fh.Remaining)+uint64(headerLen(fh.Remaining)) > uint64(limit) {
-		return pk, packets.ErrPacketTooLarge // [MQTT-3.2.2-15]
-	}
-	defer func() {
-		if r := recover(); r != nil { // the library's decoders index beyond hostile input
-			err = packets.ErrMalformedPacket
-		}
-	}()
-	return c.cl.ReadPacket(&fh)
-}
-
-func headerLen(remaining int) int {
-	switch {
-	case remaining < 128:
-		return 2
-	case remaining < 16384:
-		return 3
-	case remaining < 2097152:
-		return 4
-	}
-	return 5
-}
-
 // goodbye is a client's DISCONNECT.
 type goodbye struct {
-	will   bool // publish the will nevertheless, reason code 0x04
+	will   bool // publish the will nevertheless: any reason code but 0x00
 	expiry *uint32
 }
 
@@ -360,15 +408,18 @@ type goodbye struct {
 func (c *conn) loop() (bye *goodbye, err error) {
 	set := c.a.set()
 	for {
+		if _, err := c.br.Peek(1); err != nil { // an idle connection waits here, where its stack is smallest
+			return nil, c.failed(err)
+		}
 		pk, err := c.read(set.Packet, 0)
 		if err != nil {
 			return nil, c.failed(err)
 		}
-		c.touch(c.a.o.Now())
-		bye, err := c.handle(&pk)
+		bye, err := c.handle(pk)
 		if err != nil {
 			return nil, c.failed(err)
 		}
+		c.touch(c.a.o.Now()) // not before: a client that we made wait has not been silent
 		if bye != nil {
 			return bye, nil
 		}
@@ -381,17 +432,17 @@ func (c *conn) failed(err error) error {
 	switch {
 	case errors.As(err, &code):
 		c.a.stats.Malformed.Add(1)
-		c.leave(code)
+		c.leave(code, true)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.leave(packets.ErrKeepAliveTimeout) // [MQTT-3.1.2-22]
+		c.leave(packets.ErrKeepAliveTimeout, false) // [MQTT-3.1.2-22]
 	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrUnexpectedEOF):
-		c.leave(packets.CodeDisconnect)
+		c.leave(packets.CodeDisconnect, false)
 	default:
 		var refusal *chat.Refusal
 		if errors.As(err, &refusal) {
-			c.leave(packets.Code{Code: protocol.DisconnectCode(err), Reason: protocol.ReasonString(err)})
+			c.leave(packets.Code{Code: protocol.DisconnectCode(err), Reason: protocol.ReasonString(err)}, true)
 		} else {
-			c.leave(packets.ErrMalformedPacket)
+			c.leave(packets.CodeDisconnect, false) // the connection broke
 		}
 	}
 	return err

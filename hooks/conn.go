@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"bufio"
 	"net"
 	"net/netip"
 	"sync"
@@ -29,6 +30,12 @@ type conn struct {
 	addr     netip.Addr
 	v5       bool
 	problems bool
+	br       *bufio.Reader
+	busy     bool              // the read buffer has been filled
+	pk       packets.Packet    // the one being handled
+	short    [8]byte           // body of a short one
+	expiry   uint32            // seconds that the session outlives the connection
+	expires  *time.Timer       // of the credentials; nil: never
 	aliases  map[uint16]string // inbound, [MQTT-3.3.2-7]
 	calls    rpcQueue
 	sys      bool // the library's writer runs for $SYS
@@ -38,6 +45,7 @@ type conn struct {
 
 	kicked   atomic.Uint32 // delivery.Why
 	closing  sync.Once
+	lingers  bool                         // the reader goes on until the client closes
 	farewell atomic.Pointer[packets.Code] // DISCONNECT that the client was sent
 }
 
@@ -76,11 +84,16 @@ func (c *conn) kick(why delivery.Why) {
 	if !c.kicked.CompareAndSwap(0, uint32(why)) {
 		return
 	}
-	c.leave(kickCode(why))
+	c.leave(kickCode(why), false)
 }
 
-// leave sends MQTT 5 clients a DISCONNECT and closes the connection once it is written, or soon.
-func (c *conn) leave(code packets.Code) {
+// lingerMax is how many bytes are read and thrown away while a client has still to learn why it is sent
+// away: closing with unread bytes would reset the connection, and take the DISCONNECT away from it.
+const lingerMax = 1 << 20
+
+// leave sends MQTT 5 clients a DISCONNECT and closes the connection once it is written, or soon. With
+// linger, which is for the reader alone, only our side is closed then and the rest is left to the reader.
+func (c *conn) leave(code packets.Code, linger bool) {
 	c.closing.Do(func() {
 		c.farewell.Store(&code)
 		if c.s == nil {
@@ -88,19 +101,24 @@ func (c *conn) leave(code packets.Code) {
 			return
 		}
 		if c.v5 && code.Code >= 0x80 {
-			c.s.Write(disconnect(code, c.problems))
+			c.s.Write(disconnect(code, c.problems, c.s.Connect().MaxPacket))
 		}
-		c.s.Finish()
+		if c.lingers = linger; linger {
+			c.s.FinishWriting()
+		} else {
+			c.s.Finish()
+		}
 		time.AfterFunc(kickGrace, func() { _ = c.Conn.Close() })
 	})
 }
 
-// disconnect encodes a DISCONNECT of the server, §3.14.
-func disconnect(code packets.Code, reason bool) []byte {
-	if !reason || code.Reason == "" || len(code.Reason) > 100 {
+// disconnect encodes a DISCONNECT of the server, §3.14, without its reason where the client wants none
+// or the packet would exceed most bytes [MQTT-3.14.2-3]; 0: any.
+func disconnect(code packets.Code, reason bool, most uint32) []byte {
+	n := byte(min(len(code.Reason), 101))
+	if !reason || n == 0 || n > 100 || most > 0 && uint32(n)+7 > most {
 		return []byte{0xE0, 1, code.Code}
 	}
-	n := byte(len(code.Reason))
 	b := append([]byte{0xE0, 5 + n, code.Code, 3 + n, 0x1F, 0, n}, code.Reason...)
 	return b
 }

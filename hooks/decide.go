@@ -14,8 +14,7 @@ import (
 	"github.com/petrelchat/petrel/protocol"
 )
 
-// Deciding is the one hook that answers where a PUBLISH goes. It takes every packet over: the library
-// neither fans out nor acknowledges.
+// Deciding is the hook that keeps the library from fanning out and acknowledging: every PUBLISH is ours.
 type Deciding struct {
 	mqtt.HookBase
 	a *Adapter
@@ -36,11 +35,10 @@ func (h *Deciding) OnACLCheck(*mqtt.Client, string, bool) bool { return true }
 // nowhere.
 func (h *Deciding) OnConnectAuthenticate(*mqtt.Client, packets.Packet) bool { return false }
 
-// OnPublish decides about a PUBLISH. The acknowledgement follows after the sync.
+// OnPublish takes what the library's inline client publishes. Connections' packets come to decide
+// without the library's help.
 func (h *Deciding) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
-	if c, ok := cl.Net.Conn.(*conn); ok {
-		c.decide(&pk)
-	} else if cl.Net.Inline {
+	if cl.Net.Inline {
 		h.a.Publish(&plain.Message{Topic: pk.TopicName, Payload: pk.Payload, QoS: pk.FixedHeader.Qos,
 			Retain: pk.FixedHeader.Retain, At: h.a.o.Now().UnixMilli()}, nil)
 	}
@@ -54,19 +52,35 @@ type inbound struct {
 	hash uint64
 }
 
+// receive begins the answer to a PUBLISH. known says that it is a retry and answered already.
+func (c *conn) receive(pk *packets.Packet) (x inbound, known bool) {
+	x.pk = pk
+	qos := pk.FixedHeader.Qos
+	if qos == 0 {
+		return x, false
+	}
+	x.hash = digest(pk)
+	x.in, known = c.s.Receive(pk.PacketID, qos, pk.FixedHeader.Dup, x.hash)
+	if known {
+		c.s.Write(nil) // starts the writer for what Receive answered
+		return x, true
+	}
+	x.in.Topic = pk.TopicName
+	return x, false
+}
+
+// settled answers a PUBLISH that goes nowhere.
+func (c *conn) settled(pk *packets.Packet, err error) {
+	if x, known := c.receive(pk); !known {
+		c.answer(&x, err)
+	}
+}
+
 // decide resolves what the client means and hands it to whoever carries it out.
 func (c *conn) decide(pk *packets.Packet) {
-	x := inbound{pk: pk}
-	qos := pk.FixedHeader.Qos
-	if qos > 0 {
-		x.hash = digest(pk)
-		in, known := c.s.Receive(pk.PacketID, qos, pk.FixedHeader.Dup, x.hash)
-		if known {
-			c.s.Write(nil) // starts the writer for what Receive answered
-			return
-		}
-		in.Topic = pk.TopicName
-		x.in = in
+	x, known := c.receive(pk)
+	if known {
+		return
 	}
 	t, err := protocol.ParsePublish(pk.TopicName, c.id.User)
 	if err == nil {

@@ -1,9 +1,10 @@
 package hooks
 
 import (
-	"strings"
+	"errors"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/petrelchat/petrel/chat"
 )
 
 // handle carries out one packet. bye is the client's leave; an error ends the connection with a
@@ -46,7 +47,7 @@ func (c *conn) handle(pk *packets.Packet) (bye *goodbye, err error) {
 
 // goodbye takes a DISCONNECT.
 func (c *conn) goodbye(pk *packets.Packet) (*goodbye, error) {
-	bye := &goodbye{will: pk.ReasonCode == packets.CodeDisconnectWillMessage.Code}
+	bye := &goodbye{will: pk.ReasonCode != packets.CodeDisconnect.Code} // [MQTT-3.14.4-3]
 	if pk.Properties.SessionExpiryIntervalFlag {
 		e := pk.Properties.SessionExpiryInterval
 		if e > 0 && c.s.Connect().Expiry == 0 {
@@ -60,8 +61,7 @@ func (c *conn) goodbye(pk *packets.Packet) (*goodbye, error) {
 	return bye, nil
 }
 
-// publish checks a PUBLISH, resolves its topic alias, and hands it to the library, whose hooks, the
-// embedder's and then the deciding one, see it with its topic.
+// publish checks a PUBLISH and resolves its topic alias, so that whoever decides about it sees its topic.
 func (c *conn) publish(pk *packets.Packet) error {
 	set := c.a.set()
 	if pk.FixedHeader.Qos > 2 {
@@ -72,6 +72,9 @@ func (c *conn) publish(pk *packets.Packet) error {
 	}
 	if len(pk.Properties.User) > set.UserProperties {
 		return packets.ErrQuotaExceeded
+	}
+	if pk.FixedHeader.Qos > 0 && c.s.Exceeds(pk.PacketID, pk.FixedHeader.Qos) {
+		return packets.ErrReceiveMaximum // [MQTT-3.3.4-9]
 	}
 	if n := pk.Properties.TopicAlias; n > 0 {
 		if pk.TopicName == "" {
@@ -89,9 +92,38 @@ func (c *conn) publish(pk *packets.Packet) error {
 		pk.Properties.TopicAlias, pk.Properties.TopicAliasFlag = 0, false
 	}
 	c.a.stats.Published.Add(1)
-	if pk.TopicName[0] == '$' || strings.Contains(pk.TopicName, "\x00") {
-		c.decide(pk) // the library drops these without an answer
+	return c.pass(pk)
+}
+
+// pass shows a PUBLISH to the embedder's hooks and decides about it. The library's own way from its hooks to
+// the acknowledgement is not taken: there an ordinary error delivers and acknowledges all the same.
+func (c *conn) pass(pk *packets.Packet) error {
+	if c.a.hooks.Len() == 0 {
+		c.decide(pk)
 		return nil
 	}
-	return c.a.o.Server.InjectPacket(c.cl, *pk)
+	next, err := c.a.hooks.OnPublish(c.cl, *pk)
+	switch {
+	case err == nil:
+		c.decide(&next)
+	case errors.Is(err, packets.ErrRejectPacket): // the hook answers itself, or nobody does
+	case errors.Is(err, packets.CodeSuccessIgnore):
+		c.settled(pk, nil)
+	default:
+		c.settled(pk, declined(err))
+	}
+	c.a.hooks.OnPacketProcessed(c.cl, *pk, err)
+	return nil
+}
+
+// declined turns a hook's error into a refusal.
+func declined(err error) error {
+	var code packets.Code
+	switch errors.As(err, &code); code.Code {
+	case packets.ErrQuotaExceeded.Code:
+		return chat.Refuse(chat.RateLimited, "the server declines this message; try again later")
+	case packets.ErrPayloadFormatInvalid.Code:
+		return chat.Refuse(chat.BadRequest, "the server declines what this message holds")
+	}
+	return chat.Refuse(chat.NotAuthorized, "the server declines this message")
 }

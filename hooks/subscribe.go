@@ -57,6 +57,9 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		}
 		if refusal != nil {
 			codes[i] = protocol.SubackCode(refusal, c.v5)
+			if refusal == errDenied {
+				codes[i] = packets.ErrUnspecifiedError.Code
+			}
 			why = refusal
 			if !c.v5 {
 				c.s.ErrorLine(refusal, pk.Filters[i].Filter, pk.PacketID, "")
@@ -92,6 +95,10 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	return nil
 }
 
+// errDenied is answered with 0x80, the one code of both protocol versions: the filter is closed to
+// everybody, whatever they are authorized for.
+var errDenied error = chat.Refuse(chat.NotAuthorized, "subscribing to this filter is not allowed here")
+
 // wanted checks one filter of a SUBSCRIBE.
 func (c *conn) wanted(f *packets.Subscription, st *start) (w delivery.Subscribe, err error) {
 	w.Filter, err = protocol.ParseFilter(f.Filter, c.id.User)
@@ -104,9 +111,7 @@ func (c *conn) wanted(f *packets.Subscription, st *start) (w delivery.Subscribe,
 	}
 	switch {
 	case slices.Contains(set.DenyFilters, f.Filter):
-		return w, chat.Refuse(chat.NotAuthorized, "subscribing to this filter is not allowed here")
-	case w.Filter.Share != "" && f.NoLocal:
-		return w, packets.ErrProtocolViolation // [MQTT-3.8.3-4]
+		return w, errDenied
 	case set.Subscriptions > 0 && c.s.Subscriptions() >= set.Subscriptions && !c.s.Has(f.Filter):
 		return w, chat.Refuse(chat.TooLarge, "a session has at most %d subscriptions here", set.Subscriptions)
 	}
@@ -288,6 +293,7 @@ func (c *conn) unsubscribe(pk *packets.Packet) error {
 func (c *conn) sysStart(w *delivery.Subscribe) {
 	if !c.sys {
 		c.sys = true
+		c.a.o.Server.Clients.Add(c.cl)
 		go c.cl.WriteLoop() // ends with cl.Stop
 	}
 	filter := w.Filter.Filter

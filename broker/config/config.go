@@ -104,6 +104,7 @@ type Limits struct {
 	Inflight              int           `yaml:"inflight"`                // unacknowledged messages to a client of MQTT 5
 	InflightV3            int           `yaml:"inflight_v3"`             // and to one of MQTT 3.1.1
 	InflightBytes         Size          `yaml:"inflight_bytes"`          // and their bytes, either way
+	ReceiveMaximum        int           `yaml:"receive_maximum"`         // unacknowledged messages from a client of MQTT 5; stated to it below 65535
 	UserProperties        int           `yaml:"user_properties"`         // of a packet
 	SessionsPerUser       int           `yaml:"sessions_per_user"`
 	Retained              int           `yaml:"retained"` // retained messages on plain topics, in all
@@ -223,7 +224,7 @@ func Default() Config {
 			RequestsPerSecond: 100, EventsPerSecond: 200, Burst: 2,
 			Connections: 100_000, ConnectionsPerAddress: 1000,
 			Subscriptions: 1000, TopicLevels: 32,
-			Inflight: 256, InflightV3: 20, InflightBytes: 256 * KiB,
+			Inflight: 256, InflightV3: 20, InflightBytes: 256 * KiB, ReceiveMaximum: 65_535,
 			UserProperties: 32, SessionsPerUser: 64, Retained: 1_000_000,
 			Queue: Queue{Messages: 100_000, Bytes: 64 * MiB, BytesPerUser: 256 * MiB},
 		},

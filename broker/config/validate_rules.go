@@ -34,6 +34,7 @@ func (c *checker) limits(l Limits) {
 	c.count("limits.inflight", l.Inflight, 1, 65_535)
 	c.count("limits.inflight_v3", l.InflightV3, 1, 65_535)
 	c.size("limits.inflight_bytes", l.InflightBytes, KiB, GiB)
+	c.count("limits.receive_maximum", l.ReceiveMaximum, 1, 65_535)
 	c.count("limits.user_properties", l.UserProperties, 0, 65_535)
 	c.count("limits.sessions_per_user", l.SessionsPerUser, 1, 1_000_000)
 	c.size("limits.queue.bytes", l.Queue.Bytes, 0, 1<<50)

@@ -1,11 +1,14 @@
 package delivery
 
 import (
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+
 	"github.com/petrelchat/petrel/broker/hub"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
-	"strconv"
-	"sync"
 )
 
 // Inbound is a PUBLISH at QoS 1 or 2 on its way to its acknowledgement. Acknowledgements go out in the
@@ -61,6 +64,7 @@ func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbo
 	if qos == 2 {
 		if _, ok := s.received[pid]; ok { // [MQTT-4.3.3-10]
 			in.done, known = true, true
+			s.hold(pid)
 		}
 	} else if u, ok := s.unseen[pid]; ok {
 		delete(s.unseen, pid)
@@ -101,12 +105,43 @@ func (in *Inbound) settle(res hub.Result) (wrote bool) {
 	defer s.mu.Unlock()
 	in.done, in.err, in.seq = true, res.Err, res.Seq
 	if in.qos == 2 && res.Err == nil {
-		if s.received == nil {
-			s.received = make(map[uint16]struct{})
-		}
-		s.received[in.PID] = struct{}{}
+		s.hold(in.PID)
 	}
 	return s.settleFirst()
+}
+
+// hold notes that a QoS 2 publish is stored and its packet id in use. s.mu is held.
+func (s *Session) hold(pid uint16) {
+	if s.received == nil {
+		s.received = make(map[uint16]bool)
+	}
+	if !s.received[pid] {
+		s.received[pid] = true
+		s.held++
+	}
+}
+
+// Exceeds reports whether a PUBLISH goes beyond our Receive Maximum [MQTT-3.3.4-9]. What counts are the
+// publishes of this connection (§4.9) that are not acknowledged; one that comes again counts once.
+func (s *Session) Exceeds(pid uint16, qos byte) bool {
+	if !s.c.V5 || s.c.Receive <= 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held+len(s.in) < s.c.Receive || qos == 2 && s.received[pid] {
+		return false
+	}
+	n := s.held
+	for _, in := range s.in {
+		if in.PID == pid && in.qos == qos {
+			return false
+		}
+		if in.qos == 1 || !in.done {
+			n++
+		}
+	}
+	return n >= s.c.Receive
 }
 
 // settleFirst sends the acknowledgements that are next in order. s.mu is held.
@@ -137,13 +172,16 @@ func (s *Session) acknowledge(in *Inbound) {
 	switch {
 	case in.err != nil && s.c.V5:
 		code = protocol.ReasonCode(in.err)
-		if s.c.Problems {
+		if s.c.Problems && !strings.HasPrefix(in.Topic, "$") { // of the server's own topics the code says it all
 			props = appendStringProp(nil, propReasonString, protocol.ReasonString(in.err))
 		}
 	case in.err == nil && s.c.MetaSeq && s.c.V5 && in.seq > 0:
 		props = appendUserProp(nil, "seq", strconv.FormatUint(in.seq, 10))
 	}
-	var end int64
+	if most := int(s.c.MaxPacket); most > 0 && len(props)+10 > most {
+		props = nil // [MQTT-3.4.2-2], [MQTT-3.5.2-2]
+	}
+	end := int64(math.MaxInt64) // a connection that has ended takes nothing any more
 	out := s.link.out
 	out.append(func(b []byte) []byte {
 		b = appendAck(b, typ, in.PID, s.c.V5, code, props)
@@ -193,8 +231,11 @@ func (s *Session) trimAcked() {
 // Release answers a PUBREL: the packet id of an inbound QoS 2 message is free again, durably.
 func (s *Session) Release(pid uint16) {
 	s.mu.Lock()
-	_, ok := s.received[pid]
+	now, ok := s.received[pid]
 	delete(s.received, pid)
+	if now {
+		s.held--
+	}
 	s.mu.Unlock()
 	comp := func(b []byte) []byte {
 		code := byte(0)

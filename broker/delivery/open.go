@@ -188,9 +188,9 @@ func (s *Session) loadQoS2() error {
 	err := store.Scan(prefix, nil, func(k storage.Key, _ []byte) bool {
 		if pid, _, ok := storage.TakeU16(k[len(prefix):]); ok {
 			if s.received == nil {
-				s.received = make(map[uint16]struct{})
+				s.received = make(map[uint16]bool)
 			}
-			s.received[pid] = struct{}{}
+			s.received[pid] = false
 		}
 		return true
 	})
@@ -446,6 +446,9 @@ func (s *Session) sendAgain() {
 			return
 		}
 		s.mu.Lock()
+		if it.empty && x.src.view == viewPlain { // it expired on its way: that counts as sent in time, §3.3.2.3.3
+			it.empty, it.expiry = false, 1
+		}
 		switch {
 		case !ok || it.empty:
 		case s.win.n >= s.win.max && x.qos == 1: // the client takes fewer at a time than before
@@ -471,10 +474,7 @@ func (s *Session) again(x sent, it item) {
 	}
 	x.size = int32(publishSize(&p))
 	s.win.restore(x)
-	s.link.out.append(func(b []byte) []byte {
-		alias, named := s.link.aliases.use(p.topic)
-		return appendPublish(b, &p, s.c.V5, alias, named)
-	})
+	s.link.out.append(func(b []byte) []byte { return s.link.encode(b, &p) })
 }
 
 // reread reads a packet that was in flight.

@@ -20,6 +20,7 @@ type outbox struct {
 	writing bool
 	broken  bool
 	closing bool // close the connection when everything is written
+	half    bool // and then our side of it only
 	idle    *sync.Cond
 	sent    int64 // bytes that the connection has taken
 	flying  int64 // bytes of the write that is under way
@@ -75,13 +76,13 @@ func (o *outbox) write() {
 		b := o.buf
 		if len(b) == 0 || o.broken {
 			o.writing = false
-			closing := o.closing
+			closing, half := o.closing, o.half
 			if o.idle != nil {
 				o.idle.Broadcast()
 			}
 			o.mu.Unlock()
 			if closing {
-				_ = o.conn.Close() // the reader learns of it and reports
+				o.close(half)
 			}
 			return
 		}
@@ -109,10 +110,19 @@ func (o *outbox) write() {
 	}
 }
 
+// close ends the connection, or our side of it. The reader learns of it and reports.
+func (o *outbox) close(half bool) {
+	if side, ok := o.conn.(interface{ CloseWrite() error }); ok && half {
+		_ = side.CloseWrite()
+		return
+	}
+	_ = o.conn.Close()
+}
+
 // finish writes what waits and then closes the connection; nothing can be appended any more.
-func (o *outbox) finish() {
+func (o *outbox) finish(half bool) {
 	o.mu.Lock()
-	o.closing = true
+	o.closing, o.half = true, half
 	start := !o.writing
 	o.writing = true
 	o.mu.Unlock()

@@ -121,19 +121,19 @@ func (s *Session) offerPlain(n uint64, m *plain.Message, t plain.Target, topic, 
 		return false
 	}
 	qos := min(t.QoS, m.QoS)
-	if s.c.Denied != nil && s.c.Denied(m.Topic) {
-		if qos > 0 && !s.resuming { // the pump passes over it and frees it
-			s.lags(source{"", viewPlain}, n, n)
-			go s.pump()
-		}
-		return false
-	}
 	left, _ := m.Left(s.r.o.Now().UnixMilli())
-	p := publish{topic: topic, payload: m.Payload, subIDs: t.SubIDs, retain: m.Retain && t.RAP, expiry: left}
+	p := publish{topic: topic, payload: m.Payload, subIDs: t.SubIDs, retain: m.Retain && t.RAP, expiry: left, qos: qos}
 	if s.c.V5 {
 		p.props = props
 	}
 	src := source{"", viewPlain}
+	if s.c.Denied != nil && s.c.Denied(m.Topic) || !s.fits(&p) {
+		if qos > 0 && !s.resuming { // the pump passes over it and frees it
+			s.lags(src, n, n)
+			go s.pump()
+		}
+		return false
+	}
 	if qos == 0 {
 		if s.resuming || s.link.out.pending() > liveMax {
 			return false
@@ -209,10 +209,7 @@ func (s *Session) sendReserved(rs []reservation) bool {
 		if s.c.V5 {
 			p.props = x.item.props
 		}
-		s.link.out.append(func(b []byte) []byte {
-			alias, named := s.link.aliases.use(p.topic)
-			return appendPublish(b, &p, s.c.V5, alias, named)
-		})
+		s.link.out.append(func(b []byte) []byte { return s.link.encode(b, &p) })
 	}
 	return true
 }

@@ -367,7 +367,8 @@ func (s *Session) readPlain(next, limit uint64, most int) (items []item, more bo
 			return false
 		}
 		it := plainItem(n, ref, m, now)
-		it.empty = it.empty || s.c.Denied != nil && s.c.Denied(m.Topic)
+		p := publish{topic: it.topic, payload: it.payload, props: it.props, subIDs: it.ids, expiry: it.expiry, qos: it.qos}
+		it.empty = it.empty || s.c.Denied != nil && s.c.Denied(m.Topic) || !s.fits(&p)
 		items = append(items, it)
 		bytes += len(it.payload)
 		return true

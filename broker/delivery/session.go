@@ -18,6 +18,7 @@ type Connect struct {
 	Clean     bool            // Clean Start, or Clean Session
 	Expiry    uint32          // seconds; MaxUint32: never; 0: the session ends with the connection
 	Window    int             // Receive Maximum of an MQTT 5 client; 0: not stated
+	Receive   int             // our own Receive Maximum; MQTT 5
 	MaxPacket uint32          // Maximum Packet Size; 0: any
 	Aliases   uint16          // Topic Alias Maximum
 	MetaSeq   bool            // PUBACKs carry the seq
@@ -86,7 +87,8 @@ type Session struct {
 	resend   []sent // what was in flight when the session was put away, to be sent again
 
 	in        []*Inbound
-	received  map[uint16]struct{} // inbound QoS 2 ids between PUBLISH and PUBREL
+	received  map[uint16]bool     // inbound QoS 2 ids between PUBLISH and PUBREL; true: of this connection
+	held      int                 // how many of received are of this connection
 	released  map[uint16]struct{} // outbound QoS 2 ids between PUBREC and PUBCOMP, without a window entry
 	unseen    map[uint16]unseen   // stored publishes whose acknowledgement the client cannot have seen
 	acked     []ackSent
@@ -207,10 +209,7 @@ func (s *Session) put(p *publish, src source, seq uint64, qos byte) bool {
 		p.pid = s.win.add(src, seq, size, qos)
 		s.touch()
 	}
-	l.out.append(func(b []byte) []byte {
-		alias, named := l.aliases.use(p.topic)
-		return appendPublish(b, p, s.c.V5, alias, named)
-	})
+	l.out.append(func(b []byte) []byte { return l.encode(b, p) })
 	return true
 }
 
@@ -239,6 +238,9 @@ func (s *Session) fit(p *publish, src source, seq uint64) bool {
 	return publishSize(p) <= int(l.max) && len(p.payload) > 0
 }
 
+// fits reports whether the client takes a packet of that size [MQTT-3.1.2-24].
+func (s *Session) fits(p *publish) bool { return s.link.max == 0 || publishSize(p) <= int(s.link.max) }
+
 // allows reports whether the device may see a conversation at all.
 func (s *Session) allows(conv string) bool {
 	return s.c.Convs == nil || s.c.Convs[conv]
@@ -266,10 +268,7 @@ func (s *Session) putLive(p *publish) bool {
 	if l.max > 0 && publishSize(p) > int(l.max) {
 		return false
 	}
-	l.out.append(func(b []byte) []byte {
-		alias, named := l.aliases.use(p.topic)
-		return appendPublish(b, p, s.c.V5, alias, named)
-	})
+	l.out.append(func(b []byte) []byte { return l.encode(b, p) })
 	return true
 }
 
@@ -291,7 +290,11 @@ func (s *Session) Live(kind protocol.FilterKind, name, topic string, payload, pr
 func (s *Session) Drain() { s.link.out.drain() }
 
 // Finish writes what waits and closes the connection.
-func (s *Session) Finish() { s.link.out.finish() }
+func (s *Session) Finish() { s.link.out.finish(false) }
+
+// FinishWriting writes what waits and closes the connection's sending side, if it has one of its own, so
+// that the client can read to the end although it has sent more. Finish, or closing, must follow.
+func (s *Session) FinishWriting() { s.link.out.finish(true) }
 
 // Pending is how many bytes wait for the connection.
 func (s *Session) Pending() int { return s.link.out.pending() }

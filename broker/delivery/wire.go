@@ -45,24 +45,7 @@ func appendPublish(b []byte, p *publish, v5 bool, alias uint16, named bool) []by
 	if alias != 0 && !named {
 		topic = nil // [MQTT-3.3.2-12]
 	}
-	n := 2 + len(topic) + len(p.payload)
-	if p.qos > 0 {
-		n += 2
-	}
-	props := 0
-	if v5 {
-		props = len(p.props)
-		if alias != 0 {
-			props += 3
-		}
-		if p.expiry != 0 {
-			props += 5
-		}
-		for _, id := range p.subIDs {
-			props += 1 + varintLen(id)
-		}
-		n += props + varintLen(uint32(props))
-	}
+	n, props := p.lengths(topic, v5, alias)
 	first := byte(typePublish) | p.qos<<1
 	if p.dup {
 		first |= 0x08
@@ -94,9 +77,47 @@ func appendPublish(b []byte, p *publish, v5 bool, alias uint16, named bool) []by
 	return append(b, p.payload...)
 }
 
-// publishSize is an upper bound of the packet's size, for the client's Maximum Packet Size.
+// lengths returns the Remaining Length of the packet and the length of its properties.
+func (p *publish) lengths(topic []byte, v5 bool, alias uint16) (n, props int) {
+	n = 2 + len(topic) + len(p.payload)
+	if p.qos > 0 {
+		n += 2
+	}
+	if !v5 {
+		return n, 0
+	}
+	props = len(p.props)
+	if alias != 0 {
+		props += 3
+	}
+	if p.expiry != 0 {
+		props += 5
+	}
+	for _, id := range p.subIDs {
+		props += 1 + varintLen(id)
+	}
+	return n + props + varintLen(uint32(props)), props
+}
+
+// publishSize is the packet's size without alias in MQTT 5, whose clients may bound it. In MQTT 3.1.1 it is
+// a byte or a few shorter.
 func publishSize(p *publish) int {
-	return 5 + 2 + len(p.topic) + 2 + 5 + 3 + 5 + 5*len(p.subIDs) + len(p.props) + len(p.payload)
+	n, _ := p.lengths(p.topic, true, 0)
+	return 1 + varintLen(uint32(n)) + n
+}
+
+// aliasCost is what a topic alias that is given out adds at most to a packet: the property, and a byte each
+// of the two lengths around it.
+const aliasCost = 5
+
+// encode appends a PUBLISH for this connection, with an alias where that leaves it within the client's
+// Maximum Packet Size. Only append of the outbox calls it: aliases must be named in the order of the wire.
+func (l *link) encode(b []byte, p *publish) []byte {
+	alias, named := uint16(0), true
+	if l.max == 0 || publishSize(p)+aliasCost <= int(l.max) {
+		alias, named = l.aliases.use(p.topic)
+	}
+	return appendPublish(b, p, l.c.V5, alias, named)
 }
 
 // appendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP. MQTT 5 omits what is success, §3.4.2.1.

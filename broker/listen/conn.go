@@ -61,6 +61,14 @@ var _ Info = (*streamConn)(nil)
 // NetConn returns the connection below, a *net.TCPConn, *net.UnixConn or *tls.Conn in most cases.
 func (c *streamConn) NetConn() net.Conn { return c.Conn }
 
+// CloseWrite closes the sending side: of TCP, a Unix socket or TLS; what has none is closed.
+func (c *streamConn) CloseWrite() error {
+	if side, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return side.CloseWrite()
+	}
+	return c.Conn.Close()
+}
+
 // addrOf is the IP address in a net.Addr, without the mapping of IPv4 into IPv6; zero for a Unix socket.
 func addrOf(a net.Addr) netip.Addr {
 	t, ok := a.(*net.TCPAddr)

@@ -157,22 +157,40 @@ func (l *Stream) spawn(c net.Conn, establish listeners.EstablishFn) {
 	}()
 }
 
-// serve is the life of one connection.
+// serve is the life of one connection. What establish runs on top of is kept small: the stack of an idle
+// connection is most of what it costs.
 func (l *Stream) serve(raw net.Conn, now time.Time, establish listeners.EstablishFn) {
-	defer raw.Close() //nolint:errcheck // closed by establish in most cases
-	release := func() {}
-	defer func() { release() }()
-	c, err := l.shake(raw, now, &release)
-	if !l.shaken(raw) || err != nil {
-		if err != nil {
-			l.log.Debug("connection refused", "from", raw.RemoteAddr().String(), "error", err)
-		}
-		return
+	c, release := l.greet(raw, now)
+	if c != nil {
+		l.ended(c, establish(l.o.ID, c))
 	}
-	defer c.Close() //nolint:errcheck // closed by establish in most cases
-	if err := establish(l.o.ID, c); err != nil {
+	_ = raw.Close() // closed by establish in most cases
+	release()
+}
+
+func (l *Stream) ended(c *streamConn, err error) {
+	_ = c.Close() // closed by establish in most cases
+	if err != nil {
 		l.log.Debug("connection ended", "from", c.addr, "error", err)
 	}
+}
+
+// greet shakes hands, on a stack of its own: TLS makes one grow. c is nil when that failed; release is
+// to be called in any case.
+func (l *Stream) greet(raw net.Conn, now time.Time) (c *streamConn, release func()) {
+	done := make(chan struct{})
+	release = func() {}
+	go func() {
+		defer close(done)
+		shook, err := l.shake(raw, now, &release)
+		if l.shaken(raw) && err == nil {
+			c = shook
+		} else if err != nil {
+			l.log.Debug("connection refused", "from", raw.RemoteAddr().String(), "error", err)
+		}
+	}()
+	<-done
+	return c, release
 }
 
 // shaken takes the connection off the list of handshakes; false: the listener was closed meanwhile.

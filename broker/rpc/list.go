@@ -8,8 +8,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// list is a list in a reply that knows how much room is left. Its items are in the reply's encoding. As
-// an interface value with pointer receiver it marshals in both.
+// list is a list in a reply that knows how much room is left. Its items are in the reply's encoding already.
 type list struct {
 	mode  cbor.EncMode // nil: JSON
 	items [][]byte

@@ -93,7 +93,7 @@ func New(o Options) *Service {
 	return s
 }
 
-// Methods returns how many methods there are a handler for: for metrics and tests.
+// Methods returns the names of all methods, in no order.
 func (s *Service) Methods() []string {
 	names := make([]string, 0, len(s.methods))
 	for name := range s.methods {

@@ -57,6 +57,7 @@ func (u *Upkeep) shorten(s Settings, now time.Time) (more bool, err error) {
 		}
 	}
 	if err := u.commit(&b); err != nil {
+		*w = logSweep{}
 		return false, err
 	}
 	if more = len(w.todo) > 0 || w.space < len(logSpaces); !more {

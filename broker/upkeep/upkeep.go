@@ -191,13 +191,16 @@ func (u *Upkeep) run() {
 		began := time.Now()
 		more, err := j.step(u.current(), u.o.Now())
 		rest = max(u.o.Rest, time.Since(began))
-		j.next = time.Now()
-		if !more {
-			j.next = j.next.Add(j.every)
-		}
 		if err != nil {
 			u.o.Log.Error("keeping the store tidy failed; it is tried again", "job", j.name, "error", err)
-			j.next = time.Now().Add(max(j.every, settle))
+		}
+		j.next = time.Now()
+		switch {
+		case more: // also past what failed
+		case err != nil:
+			j.next = j.next.Add(max(j.every, settle))
+		default:
+			j.next = j.next.Add(j.every)
 		}
 	}
 }

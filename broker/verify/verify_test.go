@@ -2,8 +2,10 @@ package verify_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/petrelchat/petrel/broker/hub"
 	"github.com/petrelchat/petrel/broker/plain"
@@ -428,5 +430,44 @@ func TestAged(t *testing.T) {
 	}
 	if sum.Gone != 1 {
 		t.Errorf("%d events have disappeared, not 1", sum.Gone)
+	}
+}
+
+// TestUpkept: what upkeep leaves of a store is as healthy as it was.
+func TestUpkept(t *testing.T) {
+	h := build(t)
+	h.live()
+	for i := range 40 {
+		h.post("birds", "bob", chat.Event{ID: fmt.Sprint("more", i), Text: "look", Expire: uint64(i % 2)})
+	}
+	done := make(chan struct{})
+	tidy := func() {
+		left := 0
+		for _, s := range []storage.Space{storage.SpaceExpire, storage.SpaceRetry} {
+			h.must(h.store.Scan(storage.In(s), nil, func(storage.Key, []byte) bool { left++; return true }))
+		}
+		first := uint64(0)
+		h.must(h.store.Read("birds", 0, 1<<62, func(e storage.Entry) bool { first = e.Seq; return false }))
+		if left == 0 && first > 30 && done != nil {
+			close(done)
+			done = nil
+		}
+	}
+	finished := done
+	u := upkeep.New(upkeep.Options{
+		Store: h.store, Commit: h.pipe.CommitWait, Extra: []func(){tidy}, Now: func() time.Time { return time.Now().Add(2 * time.Hour) },
+		Settings:  upkeep.Settings{LogLength: 10, RetryKeys: time.Hour},
+		Disappear: time.Millisecond, Sweep: time.Millisecond, ExtraEvery: time.Millisecond, Rest: time.Millisecond,
+	})
+	u.Start()
+	<-finished
+	u.Close()
+	h.close()
+	sum, found := check(t, h.store)
+	for _, p := range found {
+		t.Error(p)
+	}
+	if sum.Gone == 0 || sum.RetryKeys != 0 {
+		t.Errorf("nothing was tidied up: %+v", sum)
 	}
 }

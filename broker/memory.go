@@ -1,0 +1,38 @@
+package broker
+
+import (
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// What a burst leaves behind (ten thousand devices that came back at once) would stay with the process
+// until the collector's next turn, which for a quiet server is minutes away. A server on a small machine
+// gives it back when it is quiet.
+const (
+	quietEvery = 3 * time.Second
+	quietBytes = 2 << 20  // allocated within quietEvery: the server has nothing to do
+	worthBytes = 16 << 20 // allocated since memory was given back: worth a collection
+)
+
+// giveBack returns memory to the system while the server is quiet, until stop is closed.
+func giveBack(stop <-chan struct{}) {
+	tick := time.NewTicker(quietEvery)
+	defer tick.Stop()
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	var last, given uint64
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		metrics.Read(sample)
+		now := sample[0].Value.Uint64()
+		if now-last < quietBytes && now-given > worthBytes {
+			debug.FreeOSMemory()
+			given = now
+		}
+		last = now
+	}
+}

@@ -1,0 +1,76 @@
+package crash_test
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// process is a running server.
+type process struct {
+	cmd  *exec.Cmd
+	addr string // of the MQTT listener
+	log  string // file with what it said
+	once sync.Once
+	done chan struct{}
+
+	dying atomic.Bool // it was killed, or is just being
+}
+
+// start starts the server on the world's data directory and waits until it takes connections.
+func (w *world) start() *process {
+	w.t.Helper()
+	p := &process{
+		cmd: exec.Command(w.bin, "serve", "--dev", "--data", w.dir, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+		log: filepath.Join(filepath.Dir(w.dir), "server.log"), done: make(chan struct{}),
+	}
+	said, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := p.cmd.StderrPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(p.kill)
+	addr := make(chan string, 1)
+	go func() {
+		defer close(p.done)
+		defer said.Close()
+		defer close(addr)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			_, _ = said.WriteString(lines.Text() + "\n") // for people who look into a failure
+			if _, a, ok := strings.Cut(lines.Text(), "MQTT       mqtt://"); ok {
+				addr <- a
+			}
+		}
+	}()
+	select {
+	case a, ok := <-addr:
+		if !ok {
+			w.t.Fatalf("round %d: the server does not start again; see %s", w.round, p.log)
+		}
+		p.addr = a
+	case <-time.After(patience):
+		w.t.Fatalf("round %d: the server is not ready; see %s", w.round, p.log)
+	}
+	return p
+}
+
+// kill is SIGKILL. It returns when the process is gone.
+func (p *process) kill() {
+	p.dying.Store(true)
+	p.once.Do(func() {
+		_ = p.cmd.Process.Kill() // fails only when it is gone already
+		<-p.done
+		_ = p.cmd.Wait() // says that it was killed
+	})
+}
