@@ -6,6 +6,7 @@ import (
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/broker/presence"
 	"github.com/petrelchat/petrel/broker/rpc"
+	"github.com/petrelchat/petrel/broker/upkeep"
 	"github.com/petrelchat/petrel/hooks"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
@@ -35,3 +36,10 @@ func (r requests) Call(ctx context.Context, c hooks.Caller, method string, paylo
 }
 
 var _ hooks.Requests = requests{}
+
+func upkeepSettings(c *config.Config) upkeep.Settings {
+	return upkeep.Settings{
+		LogLength: c.Retention.LogLength, LogAge: c.Retention.LogAge, RetryKeys: c.Retention.RetryKeys,
+		AuditAge: upkeep.DefaultAuditAge, AuditMax: upkeep.DefaultAuditMax,
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/petrelchat/petrel/broker/plain"
 	"github.com/petrelchat/petrel/broker/presence"
 	"github.com/petrelchat/petrel/broker/rpc"
+	"github.com/petrelchat/petrel/broker/upkeep"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/hooks"
 	"github.com/petrelchat/petrel/protocol"
@@ -65,6 +66,7 @@ type Server struct {
 	adapter  *hooks.Adapter
 	wills    *hooks.Wills
 	views    *views
+	upkeep   *upkeep.Upkeep
 
 	control *control.Server
 	tickets *listen.Tickets
@@ -251,7 +253,20 @@ func (s *Server) build(o *Options) error {
 			return err
 		}
 	}
+	s.upkeep = upkeep.New(upkeep.Options{
+		Store: s.store, Commit: s.commitWait, Settings: upkeepSettings(c), Now: s.now, Log: s.log,
+		Extra: []func(){s.flushAuth, s.registry.SweepRetained},
+	})
+	s.upkeep.Start()
+	s.later(s.upkeep.Close)
 	return nil
+}
+
+// flushAuth stores when tokens were last used.
+func (s *Server) flushAuth() {
+	if err := s.auth.Flush(); err != nil {
+		s.log.Error("storing when tokens were used failed", "error", err)
+	}
 }
 
 func (s *Server) commitWait(b *storage.Batch) error { return s.pipeline.CommitWait(b) }

@@ -345,7 +345,9 @@ func (c *conn) part(bye *goodbye, err error) {
 	// A goodbye takes the will back; a takeover, a crash of the client or our own leaving does not
 	// [MQTT-3.1.2-10], [MQTT-3.14.4-3].
 	a.o.Wills.Gone(c, bye != nil && !bye.will, c.expiry)
-	c.calls.close()
+	for _, w := range c.calls.close() {
+		c.answer(w.x, chat.Refuse(chat.Unavailable, "the connection ended before the request was carried out"))
+	}
 	a.hooks.OnDisconnect(c.cl, err, c.expiry == 0)
 	atomic.AddInt64(&a.o.Server.Info.ClientsConnected, -1)
 	if c.sys {

@@ -139,7 +139,10 @@ func decode(pk *packets.Packet, body []byte) (err error) {
 	case packets.Auth:
 		return packets.ErrProtocolViolation // no method was agreed on at CONNECT, §4.12
 	}
-	return packets.ErrProtocolViolation // what only a server sends, or nobody
+	if pk.FixedHeader.Type == packets.Reserved {
+		return packets.ErrMalformedPacket // §2.1.2
+	}
+	return packets.ErrProtocolViolation // what only a server sends
 }
 
 // checkLayout checks that a packet's fields fill it exactly, and what the standard says about its flags

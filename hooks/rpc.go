@@ -28,17 +28,19 @@ type call struct {
 // callsMax bounds the requests of one connection that wait.
 const callsMax = 16
 
-// close cancels what runs and waits for it.
-func (q *rpcQueue) close() {
+// close cancels what runs and waits for it. It returns what was not begun.
+func (q *rpcQueue) close() (left []call) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed, q.queue = true, nil
+	left, q.queue = q.queue, nil
+	q.closed = true
 	if q.cancel != nil {
 		q.cancel()
 	}
 	for q.running {
 		q.idle.Wait()
 	}
+	return left
 }
 
 // request queues an RPC. Its PUBACK follows when it was carried out; the reply goes to the response

@@ -38,6 +38,8 @@ const (
 	SpaceRetained   Space = 't' // topic                    retained message
 	SpaceWill       Space = 'W' // user, client id          will of a connected client
 	SpaceAudit      Space = 'u' // ms, n                    audit entry
+	SpaceShare      Space = 'h' // user, filter             where a shared subscription to conversations goes on
+	SpaceSharer     Space = 'H' // user, filter, sid        durable session that has it; the value is its QoS
 )
 
 // In starts a key in a space.

@@ -108,6 +108,7 @@ type Position struct {
 	Inflight []Inflight `cbor:"3,keyasint,omitempty"` // in the order of sending
 	Alloc    uint64     `cbor:"4,keyasint"`           // packet ids given out so far
 	Unseen   []Journal  `cbor:"5,keyasint,omitempty"` // stored publishes whose acknowledgement did not reach the client
+	Again    uint64     `cbor:"6,keyasint,omitempty"` // what lags may have been sent before, up to this commit
 }
 
 // Lag says that a log is to be read on for a session from seq Next.
@@ -115,6 +116,24 @@ type Lag struct {
 	Log  string `cbor:"1,keyasint"`
 	View byte   `cbor:"2,keyasint"`
 	Next uint64 `cbor:"3,keyasint"`
+}
+
+// Share is the record of how far a shared subscription to conversations has come (SpaceShare):
+// everything up to Commit was delivered to one of its sessions and acknowledged, but for what Lag names.
+type Share struct {
+	Commit uint64      `cbor:"1,keyasint"`
+	Lag    []ShareSpan `cbor:"2,keyasint,omitempty"`
+	Dup    uint64      `cbor:"3,keyasint,omitempty"` // events of commits up to it may have been sent before
+	Online bool        `cbor:"4,keyasint,omitempty"` // one of its sessions was connected then
+}
+
+// ShareSpan says that the entries First..Last of a log are owed to a shared subscription; those up to
+// Sent were sent before.
+type ShareSpan struct {
+	Log   string `cbor:"1,keyasint"`
+	First uint64 `cbor:"2,keyasint"`
+	Last  uint64 `cbor:"3,keyasint"`
+	Sent  uint64 `cbor:"4,keyasint,omitempty"`
 }
 
 // Inflight is a packet that was sent at QoS 1 and not acknowledged.

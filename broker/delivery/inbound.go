@@ -61,6 +61,7 @@ func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbo
 	}
 	in = &Inbound{s: s, PID: pid, qos: qos, hash: hash}
 	s.in = append(s.in, in)
+	s.undone++
 	if qos == 2 {
 		if _, ok := s.received[pid]; ok { // [MQTT-4.3.3-10]
 			in.done, known = true, true
@@ -73,6 +74,7 @@ func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbo
 		}
 	}
 	if known {
+		s.undone--
 		s.settleFirst()
 	}
 	return in, known
@@ -104,6 +106,8 @@ func (in *Inbound) settle(res hub.Result) (wrote bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	in.done, in.err, in.seq = true, res.Err, res.Seq
+	s.undone--
+	s.rested()
 	if in.qos == 2 && res.Err == nil {
 		s.hold(in.PID)
 	}
@@ -286,7 +290,7 @@ func (s *Session) Ack(pid uint16) {
 		s.mu.Unlock()
 		return // of an earlier connection, or nothing of ours: harmless
 	}
-	src, seq := x.src, x.seq
+	src, seq, alloc := x.src, x.seq, x.alloc
 	s.win.ack(x)
 	s.touch()
 	if src.view != viewPlain && src.view != viewOwn && !s.c.NoCursors {
@@ -296,14 +300,24 @@ func (s *Session) Ack(pid uint16) {
 		s.delivered[src.log] = max(s.delivered[src.log], seq)
 		s.owned[src.log] = max(s.owned[src.log], seq)
 	}
-	more := len(s.lag) > 0
+	more := len(s.lag) > 0 || s.shares != nil
 	s.mu.Unlock()
 	if src.view == viewPlain {
-		s.r.plain.in <- plainWork{release: []uint64{seq}, s: s}
+		s.toPlain(plainWork{release: []uint64{seq}})
+	}
+	if src.view >= viewShared {
+		s.ackShared(src, alloc)
 	}
 	if more {
 		s.pumpAside()
 	}
+}
+
+// toPlain gives the owner of the plain messages something to do for the session. It may block.
+func (s *Session) toPlain(w plainWork) {
+	s.plainUsed.Store(true)
+	w.s = s
+	s.r.plain.in <- w
 }
 
 // pumpAside pumps on another goroutine if there is room to make it worthwhile: the reader goes on with
@@ -311,8 +325,12 @@ func (s *Session) Ack(pid uint16) {
 func (s *Session) pumpAside() {
 	s.mu.Lock()
 	idle := !s.pumping && (s.win.n == 0 || s.win.room() >= s.win.max/2)
+	shared := s.shares != nil
 	s.mu.Unlock()
-	if idle {
+	switch {
+	case shared:
+		s.pumpSharesAside()
+	case idle:
 		go s.pump()
 	}
 }
@@ -339,11 +357,11 @@ func (s *Session) Rec(pid uint16, failed bool) {
 	} else {
 		x.rec = true
 	}
-	more := len(s.lag) > 0
+	more := len(s.lag) > 0 || s.shares != nil
 	s.mu.Unlock()
 	switch {
 	case failed:
-		s.r.plain.in <- plainWork{release: []uint64{c.seq}, s: s}
+		s.toPlain(plainWork{release: []uint64{c.seq}})
 		if more {
 			s.pumpAside()
 		}
@@ -351,10 +369,10 @@ func (s *Session) Rec(pid uint16, failed bool) {
 		s.link.out.append(func(b []byte) []byte { return appendAck(b, typePubrel, pid, s.c.V5, 0, nil) })
 		s.link.out.flush()
 		if !c.rec {
-			s.r.plain.in <- plainWork{release: []uint64{c.seq}, s: s}
+			s.toPlain(plainWork{release: []uint64{c.seq}})
 		}
 	default:
-		s.r.plain.in <- plainWork{rec: &c, s: s}
+		s.toPlain(plainWork{rec: &c})
 	}
 }
 
@@ -368,10 +386,10 @@ func (s *Session) Comp(pid uint16) {
 		s.touch()
 		old = true
 	}
-	more := len(s.lag) > 0
+	more := len(s.lag) > 0 || s.shares != nil
 	s.mu.Unlock()
 	if old && s.durable {
-		s.r.plain.in <- plainWork{comp: pid, s: s}
+		s.toPlain(plainWork{comp: pid})
 	}
 	if more {
 		s.pumpAside()

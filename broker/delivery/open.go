@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/petrelchat/petrel/broker/plain"
 
@@ -157,7 +158,7 @@ func (s *Session) loadPosition(crashed bool) error {
 			return err
 		}
 	}
-	s.commit, s.win.alloc = pos.Commit, pos.Alloc
+	s.commit, s.dup, s.win.alloc = pos.Commit, pos.Again, pos.Alloc
 	if crashed {
 		s.dup = r.crashed                    // all of it may have been sent before
 		s.win.alloc += uint64(2 * s.win.max) // and these ids used
@@ -265,7 +266,7 @@ func (r *Registry) EndSession(k Key, rec *storage.Session) error {
 		share, bare := splitShare(sub.Filter)
 		r.plain.index.Remove(bare, rec.SID, share)
 	}
-	if err := r.o.Pipeline.Commit(&b, nil); err != nil {
+	if _, err := r.leaveShares(k.User, rec.SID, rec.Subs, &b, func() error { return r.o.Pipeline.Commit(&b, nil) }); err != nil {
 		return err
 	}
 	r.plain.in <- plainWork{end: true, sid: rec.SID}
@@ -302,7 +303,7 @@ func (s *Session) Start() error {
 	s.mu.Unlock()
 	s.pump()
 	s.link.out.flush()
-	return nil
+	return s.attachShares()
 }
 
 // missed finds the logs that got something between two commits, and where the session goes on in them.
@@ -397,20 +398,24 @@ func (s *Session) missedPlain() error {
 	if !s.durable {
 		return nil
 	}
+	var again []uint64 // these go out with their old packet ids
+	for _, x := range s.resend {
+		if x.src.view == viewPlain {
+			again = append(again, x.seq)
+		}
+	}
 	prefix := storage.In(storage.SpaceRef).U64(s.SID)
 	return s.r.o.Store.Scan(prefix, prefix, func(k storage.Key, _ []byte) bool {
 		n, _, ok := storage.TakeU64(k[len(prefix):])
-		if !ok {
+		if !ok || slices.Contains(again, n) {
 			return true
-		}
-		for _, x := range s.resend { // these go out with their old packet ids
-			if x.src.view == viewPlain && x.seq == n {
-				return true
-			}
 		}
 		s.mu.Lock()
 		l := s.lags(source{"", viewPlain}, n, n)
-		l.dup = s.dup
+		l.skip = again
+		if s.dup > 0 {
+			l.dup = firstMessage(s.dup) - 1
+		}
 		s.mu.Unlock()
 		return false
 	})
@@ -453,6 +458,7 @@ func (s *Session) sendAgain() {
 		case !ok || it.empty:
 		case s.win.n >= s.win.max && x.qos == 1: // the client takes fewer at a time than before
 			l := s.lags(x.src, x.seq, x.seq)
+			l.skip = slices.DeleteFunc(slices.Clone(l.skip), func(n uint64) bool { return n == x.seq })
 			l.dup = math.MaxUint64
 		default:
 			s.again(x, it)
@@ -539,15 +545,60 @@ func (s *Session) Detach(expiry uint32) {
 	if !s.resuming {
 		s.commit = r.dispatched
 	}
+	parted := s.partShares()
 	r.mu.Unlock()
+	for _, sh := range parted {
+		sh.pump() // what this one had not acknowledged is for the others
+	}
 
 	// What the client sent is on its way to the disk: the next connection must know how it ended.
-	if err := r.o.Pipeline.Barrier(); err == nil {
+	if s.rest() {
 		s.expiry = expiry
+		r.storeShares(parted)
 		s.putAway()
 	}
 	r.clean(s)
 	r.forget(s)
+}
+
+// rest returns when nothing is under way for a session that is gone: what its client sent is stored or
+// refused, and what was to be noted about its packets is on disk. false: the pipeline has ended.
+func (s *Session) rest() bool {
+	for {
+		s.mu.Lock()
+		if !s.pumping && s.undone == 0 {
+			s.mu.Unlock()
+			break
+		}
+		if s.quiet == nil {
+			s.quiet = make(chan struct{})
+		}
+		quiet := s.quiet
+		s.mu.Unlock()
+		select {
+		case <-quiet:
+		case <-s.r.o.Pipeline.Stopped():
+			return false
+		}
+	}
+	if s.plainUsed.Load() {
+		done := make(chan struct{})
+		s.r.plain.in <- plainWork{run: func() { close(done) }}
+		select {
+		case <-done:
+		case <-s.r.o.Pipeline.Stopped():
+			return false
+		}
+	}
+	return s.r.o.Pipeline.Barrier() == nil
+}
+
+// rested tells who waits in rest to look again. s.mu is held.
+func (s *Session) rested() {
+	if s.quiet != nil {
+		close(s.quiet)
+		s.quiet = nil
+	}
 }
 
 // putAway writes the session to the disk, or removes it from there.
@@ -577,7 +628,9 @@ func (s *Session) remove() {
 		rec.Subs = append(rec.Subs, storage.Sub{Filter: x.filter})
 	}
 	if !s.durable && s.index.plain == 0 {
-		return // nothing of it is on disk
+		// Nothing of it is on disk.
+		_, _ = s.r.leaveShares(s.key.User, s.SID, rec.Subs, new(storage.Batch), func() error { return nil })
+		return
 	}
 	if err := s.r.EndSession(s.key, &rec); err != nil {
 		s.r.o.Log.Error("ending a session failed", "user", s.key.User, "client", s.key.Client, "error", err)
@@ -591,16 +644,18 @@ func (s *Session) positionInto(b *storage.Batch) {
 	defer s.mu.Unlock()
 	pos := storage.Position{Commit: s.commit, Alloc: s.win.alloc}
 	for src, l := range s.lag {
+		pos.Again = s.dup
 		if src.view != viewPlain { // that queue is on disk itself
 			pos.Lag = append(pos.Lag, storage.Lag{Log: src.log, View: src.view, Next: l.next})
 		}
 	}
 	s.win.unacked(func(x *sent) {
-		if x.qos == 1 {
+		if x.qos == 1 && x.src.view < viewShared { // what came of a share is the share's
 			pos.Inflight = append(pos.Inflight, storage.Inflight{Alloc: x.alloc, Log: x.src.log, View: x.src.view, Seq: x.seq, QoS: 1})
 		}
 	})
 	if s.resuming {
+		pos.Again = s.dup
 		for _, x := range s.resend {
 			if x.qos == 1 {
 				pos.Inflight = append(pos.Inflight, storage.Inflight{Alloc: x.alloc, Log: x.src.log, View: x.src.view, Seq: x.seq, QoS: 1})

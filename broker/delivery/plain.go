@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"encoding/binary"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -76,7 +77,7 @@ func newPlainOwner(r *Registry) (*plainOwner, error) {
 	p := &plainOwner{
 		r: r, index: plain.NewIndex(), queue: plain.NewQueue(r.o.Store, r.o.QueueMax, 10_000),
 		in: make(chan plainWork, 1024), slots: make(chan struct{}, 4), batch: new(storage.Batch),
-		next: (r.o.Store.LastCommit()+1)<<24 + 1,
+		next: firstMessage(r.o.Store.LastCommit()),
 	}
 	p.journal = hub.NewJournal(func() uint64 { return r.o.Hub.NextJournal() })
 	p.done.Store(p.next - 1)
@@ -99,6 +100,9 @@ func newPlainOwner(r *Registry) (*plainOwner, error) {
 	}
 	return p, p.loadFilters()
 }
+
+// firstMessage is the number of the first message of a run of the server that began after a commit.
+func firstMessage(commit uint64) uint64 { return (commit+1)<<24 + 1 }
 
 // loadFilters fills the index with the plain filters of the sessions that are away.
 func (p *plainOwner) loadFilters() error {
@@ -130,7 +134,12 @@ func filterRecord(options byte, id uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{options}, id)
 }
 
-func (p *plainOwner) doneNumber() uint64 { return p.done.Load() }
+// doneNumber waits for a dispatch that is under way: a message that is read from the queue before it was
+// offered would be sent twice.
+func (p *plainOwner) doneNumber() uint64 {
+	p.r.barrier()
+	return p.done.Load()
+}
 
 func (p *plainOwner) close() { close(p.in) }
 
@@ -146,6 +155,7 @@ func (p *plainOwner) run() {
 				return
 			}
 			<-p.slots
+			runtime.Gosched() // a SUBSCRIBE that came before takes effect before, and the batch grows
 			p.handle(first)
 			for more := true; more && p.batch.Len() < 2048; {
 				select {

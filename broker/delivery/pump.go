@@ -15,8 +15,8 @@ type lagging struct {
 	from uint64   // events before it are not sent; a stub stands for them
 	head uint64   // the highest seq that was offered while it lagged
 	to   uint64   // the last seq that the member may see; 0: no end
-	dup  uint64   // events of commits up to this one may have been sent before
-	skip []uint64 // own events that No Local leaves out
+	dup  uint64   // events of commits, plain messages of numbers, up to this one may have been sent before
+	skip []uint64 // own events that No Local leaves out; plain messages that are in the window
 }
 
 // The order of what waits (PROTOCOL: delivery 2): the user's own log and calls, then direct
@@ -147,6 +147,7 @@ func (s *Session) pump() {
 		}
 	}
 	s.pumping = false
+	s.rested()
 	out := s.link.out
 	s.mu.Unlock()
 	if wrote {
@@ -307,8 +308,8 @@ func gone(ev *chat.Event, now int64) bool {
 func (s *Session) pumpPlain(l *lagging, room int) bool {
 	src, next := source{"", viewPlain}, l.next
 	s.mu.Unlock()
-	limit := s.r.plain.doneNumber()
-	items, more, err := s.readPlain(next, limit, room)
+	limit, dup := s.r.plain.doneNumber(), l.dup
+	items, more, err := s.readPlain(next, limit, dup, room)
 	s.mu.Lock()
 	if s.gone || s.lag[src] != l || l.next != next {
 		return false
@@ -324,6 +325,7 @@ func (s *Session) pumpPlain(l *lagging, room int) bool {
 	for i := range items {
 		it := &items[i]
 		switch {
+		case slices.Contains(l.skip, it.seq): // is in the window already
 		case it.empty:
 			expired = append(expired, it.seq)
 		case it.qos == 2 && s.durable: // its packet id goes to the disk first
@@ -338,10 +340,10 @@ func (s *Session) pumpPlain(l *lagging, room int) bool {
 	if len(reserve)+len(expired) > 0 { // never wait for the owner with the lock held
 		s.mu.Unlock()
 		if len(reserve) > 0 {
-			s.r.plain.in <- plainWork{reserve: reserve, s: s}
+			s.toPlain(plainWork{reserve: reserve})
 		}
 		if len(expired) > 0 {
-			s.r.plain.in <- plainWork{release: expired, s: s}
+			s.toPlain(plainWork{release: expired})
 		}
 		s.mu.Lock()
 		if s.gone || s.lag[src] != l {
@@ -358,7 +360,7 @@ func (s *Session) pumpPlain(l *lagging, room int) bool {
 	return true
 }
 
-func (s *Session) readPlain(next, limit uint64, most int) (items []item, more bool, err error) {
+func (s *Session) readPlain(next, limit, dup uint64, most int) (items []item, more bool, err error) {
 	now := s.r.o.Now().UnixMilli()
 	bytes := 0
 	err = plain.ReadQueue(s.r.o.Store, s.SID, next-1, limit, func(n uint64, ref plain.Ref, m *plain.Message) bool {
@@ -367,6 +369,7 @@ func (s *Session) readPlain(next, limit uint64, most int) (items []item, more bo
 			return false
 		}
 		it := plainItem(n, ref, m, now)
+		it.dup = it.qos == 1 && n <= dup // at QoS 2 what was sent is in the window
 		p := publish{topic: it.topic, payload: it.payload, props: it.props, subIDs: it.ids, expiry: it.expiry, qos: it.qos}
 		it.empty = it.empty || s.c.Denied != nil && s.c.Denied(m.Topic) || !s.fits(&p)
 		items = append(items, it)

@@ -62,6 +62,8 @@ type Registry struct {
 	recovered  map[uint64][]storage.Journal // what a crash left unacknowledged, by session
 	crashed    uint64                       // newest commit that the previous run may have sent
 
+	shares shareTable
+
 	flushes []*outbox // only the dispatcher's goroutine
 	matches sync.Pool // of *plain.Matches, for QoS 0
 	turns   atomic.Uint64
@@ -98,8 +100,12 @@ func New(o Options) (*Registry, error) {
 		dispatched: o.Store.LastCommit(), crashed: o.Store.LastCommit(), stop: make(chan struct{}),
 	}
 	r.matches.New = func() any { return new(plain.Matches) }
+	r.shares.all, r.shares.dirty = make(map[shareKey]*share), make(map[*share]struct{})
 	r.lastSID = (o.Store.LastCommit() + 1) << 20
 	if err := r.recover(); err != nil {
+		return nil, err
+	}
+	if err := r.loadShares(); err != nil {
 		return nil, err
 	}
 	var err error
@@ -121,6 +127,7 @@ func (r *Registry) SetWatcher(w Watcher) { r.o.Watcher = w }
 
 // Close stores what is dirty and stops the goroutines. All sessions must have been detached.
 func (r *Registry) Close() {
+	r.shares.pumps.Wait()
 	close(r.stop)
 	r.plain.close()
 	r.wg.Wait()
@@ -173,6 +180,9 @@ func (r *Registry) Deliver(d *hub.Delivery) {
 	}
 	if d.Former != "" {
 		r.offer(d.Former, d, &enc)
+	}
+	if r.shares.online != nil {
+		r.offerShares(d, &enc)
 	}
 }
 

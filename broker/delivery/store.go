@@ -43,6 +43,9 @@ func (r *Registry) storeLoop() {
 			lastPos = now
 		}
 		r.flushDirty(positions)
+		if positions {
+			r.storeDirtyShares()
+		}
 		if now.Sub(lastExp) >= expireEvery {
 			lastExp = now
 			r.expireSessions(now.UnixMilli())

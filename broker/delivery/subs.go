@@ -101,6 +101,7 @@ func (x *subIndex) liveMatch(kind protocol.FilterKind, name, topic string) (ids 
 // add puts a subscription into the index, replacing the one with the same filter.
 func (x *subIndex) add(s *subscription) {
 	switch {
+	case s.shared(): // the registry finds them
 	case s.f.Kind == protocol.FilterEvents && s.f.All:
 		x.all[s.f.View] = s
 	case s.f.Kind == protocol.FilterEvents:
@@ -131,6 +132,7 @@ func (x *subIndex) add(s *subscription) {
 // remove takes a subscription out of the index.
 func (x *subIndex) remove(s *subscription) {
 	switch {
+	case s.shared():
 	case s.f.Kind == protocol.FilterEvents && s.f.All:
 		x.all[s.f.View] = nil
 	case s.f.Kind == protocol.FilterEvents:

@@ -29,6 +29,9 @@ type Granted struct {
 // Subscribe adds filters to the session. It returns after the sync: a SUBACK means stored. Only the
 // connection's goroutine may call it.
 func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
+	if err := s.checkShares(list); err != nil {
+		return nil, err
+	}
 	granted := make([]Granted, len(list))
 	added := make([]*subscription, len(list))
 	var b storage.Batch
@@ -53,6 +56,15 @@ func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
 	s.mu.Unlock()
 	s.activate(added)
 	for i, w := range list {
+		if x := s.subs[w.Sub.Filter]; x.shared() {
+			if added[i] != nil || w.Seek {
+				changed = true
+				if err := s.r.joinShare(s, x, &w); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		}
 		if w.Seek || granted[i].New && w.HasFrom {
 			changed = true
 			if err := s.seek(w); err != nil {
@@ -69,7 +81,7 @@ func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
 	s.recordInto(&b, 0)
 	s.mu.Unlock()
 	s.positionInto(&b)
-	if err := s.r.o.Pipeline.CommitWait(&b); err != nil {
+	if err := s.commitWithShares(&b, added); err != nil {
 		s.Kick(Broken) // what is in memory is not what is stored: the client begins anew
 		return nil, chat.Refuse(chat.Unavailable, "the server cannot store the subscription now; try again later")
 	}
@@ -184,13 +196,17 @@ func (r *Registry) visible(user string, fn func(conv string, m membership)) erro
 }
 
 // ReadOn sends what a new subscription has to send: call it after SUBACK was written.
-func (s *Session) ReadOn() { s.pump() }
+func (s *Session) ReadOn() {
+	s.pump()
+	s.pumpShares()
+}
 
 // Unsubscribe removes filters and returns after the sync: for each, whether the session had it.
 func (s *Session) Unsubscribe(filters []string) ([]bool, error) {
 	had := make([]bool, len(filters))
 	r := s.r
 	var b storage.Batch
+	var gone []storage.Sub
 	b.Vital = true
 	r.mu.Lock()
 	s.mu.Lock()
@@ -200,6 +216,7 @@ func (s *Session) Unsubscribe(filters []string) ([]bool, error) {
 			continue
 		}
 		had[i] = true
+		gone = append(gone, storage.Sub{Filter: f})
 		delete(s.subs, f)
 		s.index.remove(x)
 		if isLive(x.f.Kind) && s.live {
@@ -213,13 +230,19 @@ func (s *Session) Unsubscribe(filters []string) ([]bool, error) {
 	}
 	s.mu.Unlock()
 	r.mu.Unlock()
-	if !s.durable {
-		return had, nil
+	left, err := r.leaveShares(s.key.User, s.SID, gone, &b, func() error {
+		if !s.durable {
+			return nil
+		}
+		s.mu.Lock()
+		s.recordInto(&b, 0)
+		s.mu.Unlock()
+		return r.o.Pipeline.CommitWait(&b)
+	})
+	for _, sh := range left {
+		sh.pump()
 	}
-	s.mu.Lock()
-	s.recordInto(&b, 0)
-	s.mu.Unlock()
-	if err := r.o.Pipeline.CommitWait(&b); err != nil {
+	if err != nil {
 		return nil, chat.Refuse(chat.Unavailable, "the server cannot store the change now; try again later")
 	}
 	return had, nil
@@ -267,7 +290,7 @@ func (s *Session) Retained(w Subscribe, isNew bool) error {
 			return err
 		}
 		if len(queued) > 0 {
-			s.r.plain.in <- plainWork{retain: queued, s: s}
+			s.toPlain(plainWork{retain: queued})
 		}
 		s.link.out.flush()
 		if next == "" {

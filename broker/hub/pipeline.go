@@ -21,7 +21,8 @@ type Pipeline struct {
 	queue   chan item
 	closed  bool
 	durable atomic.Uint64
-	done    chan struct{}
+	stopped chan struct{} // no completion will run any more
+	done    chan struct{} // the goroutine has ended
 }
 
 type item struct {
@@ -35,7 +36,7 @@ const depth = 64
 // NewPipeline starts the pipeline's goroutine; Close stops it. fatal is called once, on that
 // goroutine, when the disk failed in a way that breaks the promise of what was acknowledged.
 func NewPipeline(store storage.Store, fatal func(error)) *Pipeline {
-	p := &Pipeline{store: store, fatal: fatal, queue: make(chan item, depth), done: make(chan struct{})}
+	p := &Pipeline{store: store, fatal: fatal, queue: make(chan item, depth), stopped: make(chan struct{}), done: make(chan struct{})}
 	p.durable.Store(store.LastCommit())
 	return p
 }
@@ -73,6 +74,9 @@ func (p *Pipeline) Commit(b *storage.Batch, run func(commit uint64)) error {
 	return nil
 }
 
+// Stopped is closed when no completion will run any more.
+func (p *Pipeline) Stopped() <-chan struct{} { return p.stopped }
+
 // CommitWait stores a batch and returns after the sync. Not for the pipeline's own goroutine.
 func (p *Pipeline) CommitWait(b *storage.Batch) error {
 	ch := make(chan struct{})
@@ -82,7 +86,7 @@ func (p *Pipeline) CommitWait(b *storage.Batch) error {
 	select {
 	case <-ch:
 		return nil
-	case <-p.done:
+	case <-p.stopped:
 		select {
 		case <-ch:
 			return nil
@@ -112,6 +116,7 @@ func (p *Pipeline) loop() {
 			p.runAfter()
 		}
 	}
+	close(p.stopped)
 }
 
 func (p *Pipeline) runAfter() {
@@ -122,6 +127,7 @@ func (p *Pipeline) runAfter() {
 
 // fail leaves the waiting completions unrun: nobody may be told what may not be on disk.
 func (p *Pipeline) fail(err error) {
+	close(p.stopped)
 	p.fatal(err)
 	for range p.queue {
 		// Drained so that committers are not stuck until Close.

@@ -202,7 +202,7 @@ func (c *checker) strangers() {
 		storage.SpaceRetry, storage.SpaceExpire, storage.SpaceJournal, storage.SpaceAccount, storage.SpaceProfile,
 		storage.SpaceToken, storage.SpaceSession, storage.SpaceSessionEnd, storage.SpacePosition, storage.SpaceInflight,
 		storage.SpaceFilter, storage.SpaceMessage, storage.SpaceRef, storage.SpaceReceived, storage.SpaceReleased,
-		storage.SpaceRetained, storage.SpaceWill, storage.SpaceAudit,
+		storage.SpaceRetained, storage.SpaceWill, storage.SpaceAudit, storage.SpaceShare, storage.SpaceSharer,
 	}
 	for s := 1; s < 256; s++ {
 		if slices.Contains(known, storage.Space(s)) {

@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/control"
+	"github.com/petrelchat/petrel/broker/verify"
 	"github.com/petrelchat/petrel/storage"
-	"github.com/petrelchat/petrel/storage/pebblestore"
 )
 
 type backupCmd struct {
@@ -54,37 +54,14 @@ func (c backupCmd) Run(ctx context.Context, io console) error {
 	return err
 }
 
-// devMark is the file that keeps development data from being served to others; it must survive a restore.
-const devMark = "dev"
-
-// backupStopped copies the store of a server that does not run. A backup looks like a data directory:
-// the store, and the mark of development data.
-func backupStopped(data, dir string, dialErr error) (err error) {
-	store := storeIn(data)
-	s, err := pebblestore.Open(store, pebblestore.Options{})
+// backupStopped copies the store of a server that does not run.
+func backupStopped(data, dir string, dialErr error) error {
+	err := broker.BackupStopped(data, dir)
 	switch {
 	case errors.Is(err, storage.ErrLocked): // it runs, and does not answer
 		return dialErr
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no store in %s: name the server's data directory with --data", store)
-	case err != nil:
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := copyMark(data, dir); err != nil {
-		return err
-	}
-	return s.Checkpoint(storeIn(dir))
-}
-
-// copyMark copies the mark of development data, if there is one.
-func copyMark(from, to string) error {
-	err := copyFile(filepath.Join(from, devMark), filepath.Join(to, devMark))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return fmt.Errorf("there is no store in %s: name the server's data directory with --data", storeIn(data))
 	}
 	return err
 }
@@ -95,84 +72,14 @@ type restoreCmd struct {
 }
 
 func (c restoreCmd) Run(io console) error {
-	store := storeIn(c.Data)
-	if _, err := os.Lstat(store); err == nil {
+	if _, err := os.Lstat(storeIn(c.Data)); err == nil {
 		return usagef("there is a store in %s already: restore into an empty directory", c.Data)
 	}
-	if err := pebblestore.CheckPhysical(storeIn(c.Src), pebblestore.Options{}); err != nil {
-		return fmt.Errorf("%s is no sound backup: %w", c.Src, err)
-	}
-	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return err
-	}
-	if err := copyMark(c.Src, c.Data); err != nil {
-		return err
-	}
-	// The store gets its name when it is whole: a restore that was cut short leaves none.
-	part := store + ".restoring"
-	if err := os.RemoveAll(part); err != nil {
-		return err
-	}
-	if err := copyTree(storeIn(c.Src), part); err != nil {
-		return err
-	}
-	if err := os.Rename(part, store); err != nil {
-		return err
-	}
-	if err := syncDir(c.Data); err != nil {
+	if err := broker.Restore(c.Src, c.Data); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(io.out, "restored %s; start it with: petrel serve --data %s\n", c.Src, c.Data)
 	return err
-}
-
-// copyTree copies directories and files and syncs them.
-func copyTree(src, dst string) error {
-	return filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(src, path)
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dst, rel)
-		switch {
-		case d.IsDir():
-			return os.Mkdir(to, 0o700)
-		case d.Type().IsRegular():
-			if err := copyFile(path, to); err != nil {
-				return err
-			}
-			return syncDir(filepath.Dir(to))
-		}
-		return fmt.Errorf("%s is neither a file nor a directory: this is no backup", path)
-	})
-}
-
-func copyFile(src, dst string) (err error) {
-	in, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer in.Close() //nolint:errcheck // only read
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	if _, err := io.Copy(out, in); err != nil {
-		return err
-	}
-	return out.Sync()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 type verifyCmd struct{ dataFlag }
@@ -182,17 +89,16 @@ func (c verifyCmd) Run(io console) error {
 	if err != nil {
 		return err
 	}
-	store := storeIn(data)
-	err = pebblestore.CheckPhysical(store, pebblestore.Options{})
+	sum, err := broker.Verify(data, func(p verify.Problem) { fmt.Fprintln(io.out, p) })
 	if errors.Is(err, storage.ErrLocked) {
 		return fmt.Errorf("a server runs on %s: stop it, or verify a backup of it: %w", data, err)
 	}
 	if err != nil {
 		return err
 	}
-	if err := verifyLogical(store); err != nil {
-		return err
+	if !sum.OK() {
+		return fmt.Errorf("the store in %s has %d errors and %d warnings: restore a backup (petrel restore) or report this", data, sum.Errors, sum.Warnings)
 	}
-	_, err = fmt.Fprintln(io.out, "ok")
+	_, err = fmt.Fprintf(io.out, "ok: %d logs, %d events, %d sessions, %d warnings\n", sum.Logs, sum.Events, sum.Sessions, sum.Warnings)
 	return err
 }

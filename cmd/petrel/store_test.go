@@ -30,7 +30,7 @@ func TestBackupOfAStoppedServerIsRestored(t *testing.T) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(data, devMark), []byte("mark"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(data, "dev"), []byte("mark"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	key := storage.In(storage.SpaceMeta).Str("test")
@@ -58,7 +58,7 @@ func TestBackupOfAStoppedServerIsRestored(t *testing.T) {
 			t.Errorf("%q, %v, %v", v, ok, err)
 		}
 	})
-	if text, err := os.ReadFile(filepath.Join(restored, devMark)); err != nil || string(text) != "mark" {
+	if text, err := os.ReadFile(filepath.Join(restored, "dev")); err != nil || string(text) != "mark" {
 		t.Errorf("development data lost its mark: %q, %v", text, err)
 	}
 	if code, _, errs := petrel(context.Background(), "", "restore", backup, "--data", restored); code != exitUsage || !strings.Contains(errs, "already") {
