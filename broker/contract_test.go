@@ -69,10 +69,10 @@ func TestPubackMeansStored(t *testing.T) {
 	code(t, bob.subscribe("c/+/text/+", "plain"), 1, 1)
 	ana.send("u/bob/text", "synced")
 	bob.expect([2]string{"c/ana~bob/text/ana", "synced"})
-	for _, topic := range []string{"u/bob/text", "plain"} {
+	for i, topic := range []string{"u/bob/text", "plain"} {
 		release := held.hold()
 		ana.put(mqttc.Publish{Topic: topic, Payload: []byte("not yet"), QoS: 1, ID: 50})
-		cas.put(mqttc.Publish{Topic: topic, Payload: []byte("nor this"), QoS: 2, ID: 50})
+		cas.put(mqttc.Publish{Topic: topic, Payload: []byte("nor this"), QoS: 2, ID: uint16(60 + i)})
 		for range 3 { // whatever is on its way within the server
 			for _, c := range []*client{ana, bob, cas} {
 				if err := c.WritePing(); err != nil {

@@ -78,6 +78,7 @@ func (s *Server) Reload(c config.Config) (changed, needRestart []string, err err
 	next := *old // what needs a restart stays as it is until then
 	next.Limits, next.Retention, next.Presence, next.KeepAlive = c.Limits, c.Retention, c.Presence, c.KeepAlive
 	next.Auth, next.ACL, next.DenyFilters, next.Admins, next.HTTP.Origins = c.Auth, c.ACL, c.DenyFilters, c.Admins, c.HTTP.Origins
+	next.Log.Level = c.Log.Level // the logger is the caller's
 	s.cfg.Store(&next)
 	return changed, needRestart, nil
 }

@@ -3,12 +3,9 @@ package broker
 import (
 	"crypto/tls"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"path/filepath"
-	"strconv"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/petrelchat/petrel/broker/config"
@@ -65,37 +62,20 @@ func (s *Server) add(name string, l listeners.Listener) error {
 }
 
 func (s *Server) stream(name string, l *config.Listener, c *config.Config) (*listen.Stream, error) {
-	o := listen.StreamOptions{ID: name, Addr: l.Addr, Unix: l.Unix, Proxy: l.ProxyProtocol, HandshakeTimeout: c.Limits.ConnectTimeout}
+	o := listen.StreamOptions{ID: name, Addr: l.Addr, Unix: l.Unix, Proxy: l.ProxyProtocol, HandshakeTimeout: c.Limits.ConnectTimeout, Admit: s.adapter.Admit}
 	var err error
 	if l.UnixMode != "" {
-		mode, err := strconv.ParseUint(l.UnixMode, 8, 32)
-		if err != nil {
+		if o.Mode, err = config.ParseMode(l.UnixMode); err != nil {
 			return nil, fmt.Errorf("listener %s: unix_mode: %w", name, err)
 		}
-		o.Mode = fs.FileMode(mode)
 	}
-	if o.Trusted, err = prefixes(l.TrustedProxies); err != nil {
+	if o.Trusted, err = config.ParsePrefixes(l.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", name, err)
 	}
 	if o.TLS, err = s.certificates(&l.TLS, nil); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", name, err)
 	}
 	return listen.NewStream(o), nil
-}
-
-func prefixes(list []string) (ps []netip.Prefix, err error) {
-	for _, t := range list {
-		p, err := netip.ParsePrefix(t)
-		if err != nil {
-			a, err := netip.ParseAddr(t)
-			if err != nil {
-				return nil, fmt.Errorf("trusted_proxies: %q is no address or prefix", t)
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		ps = append(ps, p)
-	}
-	return ps, nil
 }
 
 func (s *Server) certificates(t *config.TLS, protos []string) (*listen.Certificates, error) {
@@ -135,7 +115,7 @@ func (s *Server) listenHTTP(c *config.Config) error {
 	if c.HTTP.Addr == "" {
 		return nil
 	}
-	trusted, err := prefixes(c.HTTP.TrustedProxies)
+	trusted, err := config.ParsePrefixes(c.HTTP.TrustedProxies)
 	if err != nil {
 		return err
 	}
@@ -145,7 +125,8 @@ func (s *Server) listenHTTP(c *config.Config) error {
 	}
 	l := listen.NewHTTP(listen.HTTPOptions{
 		ID: "http", Addr: c.HTTP.Addr, TLS: certs, Path: c.HTTP.Path, Origins: c.HTTP.Origins, Dev: c.Dev,
-		TrustedProxies: trusted, HandshakeTimeout: c.Limits.ConnectTimeout,
+		TrustedProxies: trusted, HandshakeTimeout: c.Limits.ConnectTimeout, Admit: s.adapter.Admit,
+		MessageLimit: max(4<<20, 2*int64(c.Limits.Packet)),
 	}, handlers)
 	s.http = append(s.http, l)
 	return s.add("http", l)

@@ -219,7 +219,7 @@ func (s *Server) build(o *Options) error {
 	if err != nil {
 		return err
 	}
-	s.views = newViews(s.registry, s.log)
+	s.views = newViews(s.registry, s.store, s.log)
 	s.hub = hub.New(hub.Options{
 		Store: s.store, Pipeline: s.pipeline, Sink: s.views, Codec: codec{}, Limits: chatLimits(c),
 		Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
@@ -372,6 +372,11 @@ func (s *Server) drain() bool {
 		return false
 	}
 	s.wg.Wait()
+	for _, l := range s.listeners {
+		if w, ok := l.(interface{ Wait() }); ok {
+			w.Wait()
+		}
+	}
 	return true
 }
 

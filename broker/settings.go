@@ -32,7 +32,7 @@ func settings(c *config.Config) hooks.Settings {
 		TopicLevels: l.TopicLevels, UserProperties: l.UserProperties, SessionsPerUser: l.SessionsPerUser,
 		SessionExpiryV3: c.Retention.SessionExpiryV3, SessionExpiryMax: c.Retention.SessionExpiryMax,
 		KeepAlive: c.KeepAlive.Server, KeepAliveMax: c.KeepAlive.Max, Aliases: inboundAliases,
-		ReceiveMaximum: uint16(l.ReceiveMaximum), DenyFilters: c.DenyFilters, General: General,
+		ReceiveMaximum: uint16(l.ReceiveMaximum), DenyFilters: c.DenyFilters, Admins: c.Admins, General: General,
 	}
 }
 

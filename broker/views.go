@@ -10,15 +10,17 @@ import (
 	"github.com/petrelchat/petrel/broker/rpc"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
+	"github.com/petrelchat/petrel/storage"
 )
 
 // views is the hub's sink: events go to the registry, and what they change about a conversation's
 // settings and members goes to c/{conv}/info, coalesced.
 type views struct {
 	*delivery.Registry
-	log *slog.Logger
-	hub *hub.Hub
-	rpc *rpc.Service
+	store storage.Reader
+	log   *slog.Logger
+	hub   *hub.Hub
+	rpc   *rpc.Service
 
 	mu    sync.Mutex
 	dirty map[string]bool // conversation → it has ended
@@ -31,8 +33,8 @@ type views struct {
 // infoEvery is the least time between two updates of c/{conv}/info.
 const infoEvery = 500 * time.Millisecond
 
-func newViews(r *delivery.Registry, log *slog.Logger) *views {
-	return &views{Registry: r, log: log, dirty: make(map[string]bool), left: make(map[string][]string),
+func newViews(r *delivery.Registry, store storage.Reader, log *slog.Logger) *views {
+	return &views{Registry: r, store: store, log: log, dirty: make(map[string]bool), left: make(map[string][]string),
 		wake: make(chan struct{}, 1), stop: make(chan struct{})}
 }
 
@@ -59,6 +61,28 @@ func (v *views) Deliver(d *hub.Delivery) {
 	case v.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Moved passes a cursor's move on. Whoever hides read receipts shows how far messages were delivered only.
+func (v *views) Moved(m *hub.CursorMoved) {
+	if len(m.Authors) > 0 && v.hides(m.User) {
+		hidden := *m
+		hidden.Cursor.Read, hidden.ReadNow = 0, false
+		v.Registry.Moved(&hidden)
+		if m.ReadNow { // the user's own devices see it all the same
+			own := *m
+			own.Authors = nil
+			v.Registry.Moved(&own)
+		}
+		return
+	}
+	v.Registry.Moved(m)
+}
+
+func (v *views) hides(user string) bool {
+	var p storage.Profile
+	b, ok, err := v.store.Get(storage.In(storage.SpaceProfile).Str(user))
+	return err == nil && ok && storage.Unmarshal(b, &p) == nil && p.NoRead
 }
 
 // start starts the goroutine that sends the updates; close stops it.

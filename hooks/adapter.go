@@ -75,7 +75,8 @@ type Settings struct {
 	Aliases           uint16 // inbound topic aliases of a connection
 	ReceiveMaximum    uint16 // unacknowledged publishes of an MQTT 5 client
 	DenyFilters       []string
-	General           string // the group that everybody joins by using it; dev mode
+	Admins            []string // users that may call rpc/admin.* and read $SYS
+	General           string   // the group that everybody joins by using it; dev mode
 }
 
 // Adapter takes connections from listeners to their sessions.
@@ -89,7 +90,8 @@ type Adapter struct {
 	limits   map[string]*limits
 	perAddr  map[netip.Addr]int
 	conns    map[*conn]struct{}
-	count    int
+	count    int // connections that were taken in
+	admitted int // and those that still shake hands
 	stopping bool
 	wg       sync.WaitGroup
 
@@ -134,21 +136,41 @@ func (a *Adapter) Count() int {
 	return a.count
 }
 
-// admit counts a connection against the limits in all and per address.
-func (a *Adapter) admit(c *conn) bool {
+// Admit counts a connection against the limits in all and per address. Listeners ask before the TLS
+// handshake; release is to be called when the connection is closed.
+func (a *Adapter) Admit(addr netip.Addr) (release func(), ok bool) {
 	s := a.set()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.stopping || s.Connections > 0 && a.count >= s.Connections {
-		return false
+	if a.stopping || s.Connections > 0 && a.admitted >= s.Connections ||
+		addr.IsValid() && !s.Dev && s.PerAddress > 0 && a.perAddr[addr] >= s.PerAddress {
+		a.stats.Refused.Add(1)
+		return func() {}, false
 	}
-	if c.addr.IsValid() && !s.Dev && s.PerAddress > 0 && a.perAddr[c.addr] >= s.PerAddress {
+	a.admitted++
+	if addr.IsValid() {
+		a.perAddr[addr]++
+	}
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.admitted--
+		if addr.IsValid() {
+			if a.perAddr[addr]--; a.perAddr[addr] <= 0 {
+				delete(a.perAddr, addr)
+			}
+		}
+	}, true
+}
+
+// take takes a connection in; false: the server is stopping.
+func (a *Adapter) take(c *conn) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopping {
 		return false
 	}
 	a.count++
-	if c.addr.IsValid() {
-		a.perAddr[c.addr]++
-	}
 	a.conns[c] = struct{}{}
 	a.wg.Add(1)
 	return true
@@ -159,11 +181,6 @@ func (a *Adapter) release(c *conn) {
 	defer a.mu.Unlock()
 	a.count--
 	delete(a.conns, c)
-	if c.addr.IsValid() {
-		if a.perAddr[c.addr]--; a.perAddr[c.addr] <= 0 {
-			delete(a.perAddr, c.addr)
-		}
-	}
 	if c.limit != nil {
 		if c.limit.users--; c.limit.users == 0 {
 			delete(a.limits, c.limitKey())

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -54,9 +55,8 @@ func (a *Adapter) enter(listener string, nc net.Conn) (c *conn, err error) {
 	if known {
 		c.addr = info.ClientAddr()
 	}
-	if !a.admit(c) {
-		a.stats.Refused.Add(1)
-		return nil, errors.Join(errors.New("hooks: too many connections"), nc.Close())
+	if !a.take(c) {
+		return nil, errors.Join(errors.New("hooks: the server is stopping"), nc.Close())
 	}
 	a.o.Server.Listeners.ClientsWg.Add(1)
 	a.stats.Connections.Add(1)
@@ -284,6 +284,9 @@ func (c *conn) authenticate(pk *packets.Packet, info Info) error {
 		return err
 	}
 	c.id = id
+	if id.Scope == nil && !id.Guest && slices.Contains(c.a.set().Admins, id.User) {
+		c.id.Admin = true
+	}
 	c.acl = c.a.o.Auth.Compile(id, c.client)
 	return nil
 }

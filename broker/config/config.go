@@ -208,7 +208,6 @@ type Storage struct {
 	Memtable Size `yaml:"memtable"` // memory for writes before they become a table
 	MinFree  Size `yaml:"min_free"` // below so much free disk, publishers are refused
 	Reserve  Size `yaml:"reserve"`  // ballast file that is given up when the disk is full all the same
-	Durable  bool `yaml:"durable"`  // false: PUBACK does not wait for the disk. For measurements only.
 }
 
 // Default returns what an empty file means.
@@ -242,7 +241,7 @@ func Default() Config {
 			{Users: []string{"*"}, Filter: "public/#", Read: true, Write: true},
 		},
 		Log:     Log{Level: "info", Format: "text"},
-		Storage: Storage{Cache: 64 * MiB, Memtable: 16 * MiB, MinFree: 256 * MiB, Reserve: 64 * MiB, Durable: true},
+		Storage: Storage{Cache: 64 * MiB, Memtable: 16 * MiB, MinFree: 256 * MiB, Reserve: 64 * MiB},
 	}
 }
 

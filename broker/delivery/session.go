@@ -90,9 +90,9 @@ type Session struct {
 	sharesFirst bool     // whose turn it is when the window has room again
 
 	in        []*Inbound
-	undone    int           // of in: neither stored nor refused yet
-	quiet     chan struct{} // made by who waits until nothing is under way; nil: nobody does
-	plainUsed atomic.Bool   // the owner of the plain messages was given something to do
+	undone    int                 // of in: neither stored nor refused yet
+	quiet     chan struct{}       // made by who waits until nothing is under way; nil: nobody does
+	plainUsed atomic.Bool         // the owner of the plain messages was given something to do
 	received  map[uint16]bool     // inbound QoS 2 ids between PUBLISH and PUBREL; true: of this connection
 	held      int                 // how many of received are of this connection
 	released  map[uint16]struct{} // outbound QoS 2 ids between PUBREC and PUBCOMP, without a window entry

@@ -2,7 +2,6 @@ package listen
 
 import (
 	"cmp"
-	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,8 +35,9 @@ type Certificates struct {
 	current atomic.Pointer[tls.Config]
 	checked atomic.Int64 // unix nanoseconds of the last look
 
-	mu    sync.Mutex // held while reloading
-	stamp [3]fileStamp
+	mu      sync.Mutex // held while reloading
+	stamp   [3]fileStamp
+	tickets *sealer // of current; nil if crypto/tls makes the tickets
 }
 
 // fileStamp tells whether a file has changed.
@@ -137,61 +137,56 @@ func (c *Certificates) load() error {
 		ClientAuth:   c.o.ClientAuth,
 		Time:         c.o.Now,
 	}
+	var authority []byte
 	if c.o.ClientAuth != tls.NoClientCert {
-		text, err := os.ReadFile(c.o.ClientCA)
-		if err != nil {
+		if authority, err = os.ReadFile(c.o.ClientCA); err != nil {
 			return fmt.Errorf("TLS: %w", err)
 		}
 		cfg.ClientCAs = x509.NewCertPool()
-		if !cfg.ClientCAs.AppendCertsFromPEM(text) {
+		if !cfg.ClientCAs.AppendCertsFromPEM(authority) {
 			return fmt.Errorf("TLS: there is no PEM certificate in client_ca %s", c.o.ClientCA)
 		}
 	}
-	err = c.setTickets(cfg)
+	tickets, err := c.newTickets(authority)
 	if err != nil && c.current.Load() == nil {
 		return err
 	}
+	if tickets != nil {
+		cfg.WrapSession, cfg.UnwrapSession = tickets.wrap, tickets.unwrap
+	}
+	c.tickets = tickets
 	c.current.Store(cfg)
 	return err
 }
 
-// turnTickets takes over a new day's secret.
-func (c *Certificates) turnTickets() error {
+// newTickets returns the sealer of a configuration's tickets; nil leaves them to crypto/tls. A ticket
+// vouches for a client certificate that was verified then, so it must not open a listener that asks for
+// another one. With an error a sealer is good all the same.
+func (c *Certificates) newTickets(authority []byte) (*sealer, error) {
 	if c.o.Tickets == nil {
-		return nil
+		return nil, nil
 	}
-	return c.setTickets(c.current.Load()) // SetSessionTicketKeys may be called while the config is in use
+	secrets, err := c.o.Tickets.Secrets(c.o.Now())
+	if len(secrets) == 0 {
+		return nil, err
+	}
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%d\n", c.o.ClientAuth)
+	hash.Write(authority)
+	s, serr := newSealer(string(hash.Sum(nil)), secrets)
+	return s, errors.Join(err, serr)
 }
 
-// setTickets derives the listener's own keys: a ticket vouches for a client certificate that was verified
-// then, so it must not open a listener that asks for another one.
-func (c *Certificates) setTickets(cfg *tls.Config) error {
-	if c.o.Tickets == nil {
+// turnTickets takes over a new day's secret.
+func (c *Certificates) turnTickets() error {
+	if c.tickets == nil {
 		return nil
 	}
 	secrets, err := c.o.Tickets.Secrets(c.o.Now())
 	if len(secrets) == 0 {
 		return err
 	}
-	hash := sha256.New()
-	fmt.Fprintf(hash, "%d\n", c.o.ClientAuth)
-	if c.o.ClientAuth != tls.NoClientCert {
-		text, rerr := os.ReadFile(c.o.ClientCA)
-		if rerr != nil {
-			return errors.Join(err, fmt.Errorf("TLS: %w", rerr))
-		}
-		hash.Write(text)
-	}
-	keys := make([][32]byte, len(secrets))
-	for i, s := range secrets {
-		k, kerr := hkdf.Key(sha256.New, s[:], nil, "petrel session ticket "+string(hash.Sum(nil)), 32)
-		if kerr != nil {
-			return errors.Join(err, kerr)
-		}
-		keys[i] = [32]byte(k)
-	}
-	cfg.SetSessionTicketKeys(keys)
-	return err
+	return errors.Join(err, c.tickets.turn(secrets))
 }
 
 // verifiedCN is the common name of the client's certificate, if there is one and it was verified.

@@ -106,48 +106,6 @@ func TestCertificateThatIsNone(t *testing.T) {
 	}
 }
 
-func TestTicketsSurviveARestart(t *testing.T) {
-	pki, clock := newAuthority(t), newHandClock()
-	pki.make(t, "server", false)
-	pki.make(t, "ann", false)
-	file := filepath.Join(t.TempDir(), "tickets")
-	start := func(auth tls.ClientAuthType) *tls.Config {
-		t.Helper()
-		tickets, err := OpenTickets(file, clock.now())
-		must(t, err)
-		o := CertificateOptions{Cert: pki.path("server.pem"), Key: pki.path("server.key"), ClientAuth: auth, Tickets: tickets, Now: clock.now}
-		if auth != tls.NoClientCert {
-			o.ClientCA = pki.path("ca.pem")
-		}
-		certs, err := NewCertificates(o)
-		must(t, err)
-		return certs.Config()
-	}
-	client := pki.client(t, "ann")
-	client.Time = clock.now
-	resumes := func(server *tls.Config, want bool, when string) {
-		t.Helper()
-		cs, ss, err := shake(t, server, client)
-		must(t, err)
-		if cs.DidResume != want {
-			t.Errorf("%s: resumed %v", when, cs.DidResume)
-		}
-		if server != nil && want && verifiedCN(ss) != "ann" {
-			t.Errorf("%s: the resumed session is of %q", when, verifiedCN(ss))
-		}
-	}
-	first := start(tls.RequireAndVerifyClientCert)
-	resumes(first, false, "at first")
-	resumes(first, true, "again")
-	resumes(start(tls.RequireAndVerifyClientCert), true, "after a restart")
-	clock.turn(25 * time.Hour)
-	resumes(start(tls.RequireAndVerifyClientCert), true, "a day later")
-	resumes(start(tls.VerifyClientCertIfGiven), false, "on a listener that asks otherwise")
-	resumes(start(tls.RequireAndVerifyClientCert), false, "and back") // that one's ticket replaced ours
-	clock.turn(73 * time.Hour)
-	resumes(start(tls.RequireAndVerifyClientCert), false, "when the secrets are too old")
-}
-
 func TestTicketSecrets(t *testing.T) {
 	file, now := filepath.Join(t.TempDir(), "tickets"), time.Now()
 	tickets, err := OpenTickets(file, now)

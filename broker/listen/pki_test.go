@@ -77,7 +77,7 @@ func (a *authority) client(t *testing.T, name string) *tls.Config {
 	return cfg
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

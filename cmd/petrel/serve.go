@@ -54,7 +54,8 @@ func (c serveCmd) Run(ctx context.Context, io console) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(io.err, cfg.Log)
+	level := new(slog.LevelVar)
+	log := newLogger(io.err, cfg.Log, level)
 	var s server
 	s, err = newServer(cfg, log, func() { fmt.Fprint(io.err, welcome(cfg, s.Addr)) })
 	if err != nil {
@@ -67,7 +68,7 @@ func (c serveCmd) Run(ctx context.Context, io console) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.reloads(hup, done, io, s, log)
+		c.reloads(hup, done, io, s, log, level)
 	}()
 	err = s.Run(ctx)
 	close(done)
@@ -76,7 +77,7 @@ func (c serveCmd) Run(ctx context.Context, io console) error {
 }
 
 // reloads answers SIGHUP until done.
-func (c serveCmd) reloads(hup <-chan os.Signal, done <-chan struct{}, io console, s server, log *slog.Logger) {
+func (c serveCmd) reloads(hup <-chan os.Signal, done <-chan struct{}, io console, s server, log *slog.Logger, level *slog.LevelVar) {
 	for {
 		select {
 		case <-done:
@@ -94,6 +95,7 @@ func (c serveCmd) reloads(hup <-chan os.Signal, done <-chan struct{}, io console
 			continue
 		}
 		log.Info("configuration reloaded", "changed", strings.Join(changed, " "), "waits_for_restart", strings.Join(restart, " "))
+		level.Set(logLevel(cfg.Log))
 	}
 }
 
@@ -141,11 +143,15 @@ func welcome(cfg config.Config, addr func(name string) string) string {
 // levelTrace is below debug: the only level at which bodies may be written.
 const levelTrace = slog.LevelDebug - 4
 
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	level := map[string]slog.Level{"trace": levelTrace, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[c.Level]
+func newLogger(w io.Writer, c config.Log, level *slog.LevelVar) *slog.Logger {
+	level.Set(logLevel(c))
 	o := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func logLevel(c config.Log) slog.Level {
+	return map[string]slog.Level{"trace": levelTrace, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[c.Level]
 }

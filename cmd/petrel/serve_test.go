@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +43,8 @@ func TestReloadTakesFileAndFlagsAgain(t *testing.T) {
 	hup, done, ended := make(chan os.Signal), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.reloads(hup, done, console{}, f, newLogger(&logged, config.Log{Level: "info", Format: "text"}))
+		level := new(slog.LevelVar)
+		c.reloads(hup, done, console{}, f, newLogger(&logged, config.Log{Level: "info", Format: "text"}, level), level)
 	}()
 	write("log: {level: warn}")
 	hup <- syscall.SIGHUP

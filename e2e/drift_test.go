@@ -1,0 +1,119 @@
+package e2e_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func document(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("../" + name)
+	must(t, err)
+	return string(b)
+}
+
+// goFiles calls fn with every Go file of the server itself.
+func goFiles(t *testing.T, fn func(name string, f *ast.File)) {
+	t.Helper()
+	fset := token.NewFileSet()
+	for _, room := range []string{"chat", "protocol", "storage", "broker", "hooks", "cmd/petrel"} {
+		err := filepath.WalkDir("../"+room, func(p string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && slices.Contains([]string{"testdata", "bench", "storagetest"}, d.Name()):
+				return fs.SkipDir
+			case d.IsDir() || !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go"):
+				return nil
+			}
+			f, err := parser.ParseFile(fset, p, nil, parser.SkipObjectResolution)
+			if err == nil {
+				fn(strings.TrimPrefix(filepath.ToSlash(p), "../"), f)
+			}
+			return err
+		})
+		must(t, err)
+	}
+}
+
+// TestEveryGoroutineIsNamed: docs/architecture.md names every file that starts one, and no other.
+func TestEveryGoroutineIsNamed(t *testing.T) {
+	doc := document(t, "docs/architecture.md")
+	_, doc, _ = strings.Cut(doc, "\n## Goroutines\n")
+	doc, _, _ = strings.Cut(doc, "\n## ")
+	starts := make(map[string]bool)
+	goFiles(t, func(name string, f *ast.File) {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if _, ok := n.(*ast.GoStmt); ok {
+				starts[name] = true
+			}
+			return true
+		})
+	})
+	if len(starts) < 10 {
+		t.Fatalf("only %d files start goroutines", len(starts))
+	}
+	for name := range starts {
+		if !strings.Contains(doc, "`"+name+"`") {
+			t.Errorf("%s starts a goroutine that docs/architecture.md does not name", name)
+		}
+	}
+	for _, m := range regexp.MustCompile("`([a-z0-9_/]+\\.go)`").FindAllStringSubmatch(doc, -1) {
+		if !starts[m[1]] {
+			t.Errorf("docs/architecture.md says that %s starts a goroutine, and it does not", m[1])
+		}
+	}
+}
+
+// TestEveryRoomIsListed: the table of rooms has every package.
+func TestEveryRoomIsListed(t *testing.T) {
+	doc := document(t, "docs/architecture.md")
+	goFiles(t, func(name string, _ *ast.File) {
+		if room := filepath.ToSlash(filepath.Dir(name)); !strings.Contains(doc, "`"+room+"`") {
+			t.Errorf("docs/architecture.md has no room %s", room)
+		}
+	})
+}
+
+// TestEveryKeySpaceIsListed: the table of key spaces has every one of storage/keys.go.
+func TestEveryKeySpaceIsListed(t *testing.T) {
+	doc := document(t, "docs/architecture.md")
+	spaces := regexp.MustCompile(`Space(?: Space)? += '(.)'|Space\w+ +Space = '(.)'`).FindAllStringSubmatch(document(t, "storage/keys.go"), -1)
+	if len(spaces) < 20 {
+		t.Fatalf("only %d key spaces were found", len(spaces))
+	}
+	for _, m := range spaces {
+		if letter := m[1] + m[2]; !strings.Contains(doc, "\n| `"+letter+"` |") {
+			t.Errorf("docs/architecture.md has no key space %s", letter)
+		}
+	}
+}
+
+// TestEveryMetricIsListed: docs/operations.md has every metric that a server shows, and no other.
+func TestEveryMetricIsListed(t *testing.T) {
+	doc := document(t, "docs/operations.md")
+	s := startServer(t)
+	shown := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (petrel_\w+) `).FindAllStringSubmatch(s.get("/metrics"), -1) {
+		shown[m[1]] = true
+		if !strings.Contains(doc, "`"+m[1]+"`") {
+			t.Errorf("docs/operations.md does not list %s", m[1])
+		}
+	}
+	if len(shown) < 20 {
+		t.Fatalf("only %d metrics were found", len(shown))
+	}
+	for _, m := range regexp.MustCompile(`\bpetrel_[a-z0-9_]+\b`).FindAllString(doc, -1) {
+		if !shown[m] {
+			t.Errorf("docs/operations.md has %s, which the server does not show", m)
+		}
+	}
+}
