@@ -144,12 +144,15 @@ func TestEndOfAGroup(t *testing.T) {
 
 // 12. Device tokens are limited to conversations and to reading or writing.
 func TestDeviceTokens(t *testing.T) {
-	s := serve(t, accounts)
+	s := serve(t, accounts, quickPresence)
 	s.addUsers("ana", "bob")
 	s.group("ana", "mine", "bob")
 	s.group("ana", "sensors", "bob")
 	ana := s.signIn("ana")
-	code(t, ana.subscribe("c/+/text/+", "c/+/receipts", "u/+/presence"), 1, 1, 1)
+	code(t, ana.subscribe("c/+/text/+", "c/+/receipts", "u/bob/presence"), 1, 1, 1)
+	if m := ana.next(); m.field(t, "state") != "offline" {
+		t.Error(m)
+	}
 	token := s.addToken("bob", map[string]any{"convs": []string{"sensors"}, "read": true, "write": true})
 	sensor := s.dial("bob", v5, device("sensor"), password(token))
 	code(t, sensor.subscribe("c/+/json", "c/sensors/text/+", "c/sensors/info"), 1, 1, 1)
@@ -165,7 +168,6 @@ func TestDeviceTokens(t *testing.T) {
 	sensor.refused(0x87, "rpc/history", `{"conv":"sensors"}`)
 	sensor.refused(0x87, "c/sensors/read", "1")
 	sensor.refused(0x87, "u/bob/status", `{"text":"x"}`)
-	ana.pending = nil
 	ana.send("c/mine/text", "not for the sensor")
 	sensor.quiet()
 	ana.send("c/sensors/text", "for it")
@@ -201,6 +203,12 @@ func TestDeviceTokens(t *testing.T) {
 	reader.expect([2]string{"c/sensors/text/bob", "22 °C"})
 	writer.quiet()
 	reader.quiet()
+	ana.next()
+	s.signIn("bob") // the first that counts
+	if m := ana.next(); m.field(t, "state") != "online" {
+		t.Error(m)
+	}
+	ana.quiet()
 }
 
 // 12. presence=no: a session that does not count.

@@ -10,6 +10,7 @@ import (
 	"github.com/petrelchat/petrel/internal/mqttc"
 )
 
+func lastWill(w mqttc.Will) opt { return func(o *mqttc.ConnectOptions) { o.Will = &w } }
 
 func expires(seconds uint32) opt {
 	return func(o *mqttc.ConnectOptions) { o.CleanStart, o.SessionExpiry = false, seconds }
@@ -35,34 +36,34 @@ func TestWill(t *testing.T) {
 		bob.quiet()
 	}
 	// wake makes the server look at what is due, and waits until it has.
-	wake := func(s *testServer) { s.dial("wake", v5, will(mqttc.Will{Topic: "none"})) }
+	wake := func(s *testServer) { s.dial("wake", v5, lastWill(mqttc.Will{Topic: "none"})) }
 
 	versions(t, func(t *testing.T, version opt) {
 		t.Run("connection lost", func(t *testing.T) {
-			_, _, ana, bob := start(t, version, will(last))
+			_, _, ana, bob := start(t, version, lastWill(last))
 			ana.vanish()
 			published(t, bob)
 		})
 		t.Run("DISCONNECT", func(t *testing.T) {
-			s, _, ana, bob := start(t, version, will(last))
+			s, _, ana, bob := start(t, version, lastWill(last))
 			ana.leave()
 			wake(s)
 			bob.quiet()
 		})
 		t.Run("protocol error", func(t *testing.T) {
-			_, _, ana, bob := start(t, version, will(last))
+			_, _, ana, bob := start(t, version, lastWill(last))
 			ana.bytes(0xc0, 1, 0)
 			published(t, bob)
 		})
 		t.Run("takeover", func(t *testing.T) {
-			s, _, _, bob := start(t, version, will(last))
+			s, _, _, bob := start(t, version, lastWill(last))
 			s.dial("ana", version)
 			published(t, bob)
 		})
 	})
 	t.Run("DISCONNECT with will", func(t *testing.T) {
 		for _, reason := range []byte{0x04, 0x80, 0x96} {
-			_, _, ana, bob := start(t, v5, will(last))
+			_, _, ana, bob := start(t, v5, lastWill(last))
 			ana.bytes(0xe0, 1, reason)
 			published(t, bob)
 		}
@@ -70,7 +71,7 @@ func TestWill(t *testing.T) {
 	t.Run("QoS 2 and retained", func(t *testing.T) {
 		w := last
 		w.QoS, w.Retain = 2, true
-		s, _, ana, bob := start(t, v5, will(w))
+		s, _, ana, bob := start(t, v5, lastWill(w))
 		ana.vanish()
 		if m := bob.complete(); m.qos != 2 || !m.retain {
 			t.Error(m)
@@ -82,12 +83,12 @@ func TestWill(t *testing.T) {
 		}
 	})
 	t.Run("empty payload", func(t *testing.T) {
-		_, _, ana, bob := start(t, v5, will(mqttc.Will{Topic: "w/ana"}))
+		_, _, ana, bob := start(t, v5, lastWill(mqttc.Will{Topic: "w/ana"}))
 		ana.vanish()
 		bob.expect([2]string{"w/ana", ""})
 	})
 	t.Run("delayed", func(t *testing.T) {
-		s, clk, ana, bob := start(t, v5, will(delayed), expires(1000))
+		s, clk, ana, bob := start(t, v5, lastWill(delayed), expires(1000))
 		ana.vanish()
 		wake(s)
 		bob.quiet()
@@ -96,7 +97,7 @@ func TestWill(t *testing.T) {
 		published(t, bob)
 	})
 	t.Run("cancelled by coming back", func(t *testing.T) {
-		s, clk, ana, bob := start(t, v5, will(delayed), expires(1000))
+		s, clk, ana, bob := start(t, v5, lastWill(delayed), expires(1000))
 		ana.vanish()
 		s.dial("ana", v5, expires(1000))
 		clk.forward(200 * time.Second)
@@ -104,13 +105,13 @@ func TestWill(t *testing.T) {
 		bob.quiet()
 	})
 	t.Run("due at a clean start", func(t *testing.T) {
-		s, _, ana, bob := start(t, v5, will(delayed), expires(1000))
+		s, _, ana, bob := start(t, v5, lastWill(delayed), expires(1000))
 		ana.vanish()
 		s.dial("ana", v5, clean)
 		published(t, bob)
 	})
 	t.Run("due with the end of the session", func(t *testing.T) {
-		s, clk, ana, bob := start(t, v5, will(delayed), expires(10))
+		s, clk, ana, bob := start(t, v5, lastWill(delayed), expires(10))
 		ana.vanish()
 		wake(s)
 		bob.quiet()
@@ -119,7 +120,7 @@ func TestWill(t *testing.T) {
 		published(t, bob)
 	})
 	t.Run("session ended by DISCONNECT 0x04", func(t *testing.T) {
-		_, _, ana, bob := start(t, v5, will(delayed), expires(1000))
+		_, _, ana, bob := start(t, v5, lastWill(delayed), expires(1000))
 		ana.bytes(unhex(t, "e0 07 04 05 1100000000")...)
 		published(t, bob)
 	})

@@ -209,8 +209,12 @@ func (codec) DecodeStored(b []byte) (chat.Event, error)     { return protocol.De
 func (s *Server) build(o *Options) error {
 	c := &o.Config
 	s.pipeline = hub.NewPipeline(s.store, s.fail)
-	var err error
+	handed, err := s.openHanded(o)
+	if err != nil {
+		return err
+	}
 	s.registry, err = delivery.New(delivery.Options{
+		Handed: handed,
 		Store: s.store, Pipeline: s.pipeline, Now: s.now, Timeout: c.Limits.WriteTimeout,
 		Window: c.Limits.Inflight, Window3: c.Limits.InflightV3, RetainedMax: int64(c.Limits.Retained),
 		QueueMax: plain.Limits{Messages: int64(c.Limits.Queue.Messages), Bytes: int64(c.Limits.Queue.Bytes)},
@@ -221,6 +225,7 @@ func (s *Server) build(o *Options) error {
 	}
 	s.views = newViews(s.registry, s.store, s.log)
 	s.hub = hub.New(hub.Options{
+		Handed: handed,
 		Store: s.store, Pipeline: s.pipeline, Sink: s.views, Codec: codec{}, Limits: chatLimits(c),
 		Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
 	})
@@ -267,6 +272,24 @@ func (s *Server) flushAuth() {
 	if err := s.auth.Flush(); err != nil {
 		s.log.Error("storing when tokens were used failed", "error", err)
 	}
+}
+
+// openHanded opens the file that tells which acknowledgements may have left before a crash. It belongs to
+// the store in the data directory.
+func (s *Server) openHanded(o *Options) (*hub.Handed, error) {
+	if o.Store != nil {
+		return nil, nil
+	}
+	h, err := hub.OpenHanded(filepath.Join(o.Config.Data, "handed"), s.log)
+	if err != nil {
+		return nil, fmt.Errorf("the file of acknowledgements cannot be opened: %w", err)
+	}
+	s.later(func() {
+		if err := h.Close(); err != nil {
+			s.log.Warn("closing the file of acknowledgements failed", "error", err)
+		}
+	})
+	return h, nil
 }
 
 func (s *Server) commitWait(b *storage.Batch) error { return s.pipeline.CommitWait(b) }

@@ -39,7 +39,22 @@ func (s *State) decideAppend(c *Command, now int64, lim *Limits) (Decision, erro
 	e := &events[0]
 	e.Seq, e.From, e.At = s.Head+1, c.Actor, at
 	e.Kind, e.Re, e.Thread = kindOf(e), subject, thread
+	if e.Kind == KindEdit {
+		e.Expire = editExpire(e.Expire, c.Target, at)
+	}
 	return Decision{Events: events, Seq: e.Seq}, nil
+}
+
+// editExpire makes the new text of a post disappear with the post, not later.
+func editExpire(own uint64, t *Event, at int64) uint64 {
+	if t.Expire == 0 {
+		return own
+	}
+	left := uint64(max(1, (t.At+int64(min(t.Expire, maxExpire))*1000-at+999)/1000))
+	if own == 0 {
+		return left
+	}
+	return min(own, left)
 }
 
 func kindOf(e *Event) Kind {

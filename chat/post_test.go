@@ -259,3 +259,25 @@ func TestTimeNeverGoesBackInALog(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEditDisappearsWithItsPost(t *testing.T) {
+	s := chat.NewDirect("ann", "ben")
+	apply := func(ev chat.Event, target *chat.Event, now int64) chat.Event {
+		t.Helper()
+		d, err := s.Decide(chat.Command{Op: chat.OpAppend, Actor: "ann", Event: ev, Target: target}, now, chat.DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Apply(&d.Events[0])
+		return d.Events[0]
+	}
+	post := apply(chat.Event{Text: "gone soon", Expire: 60}, nil, 1_000_000)
+	edit := apply(chat.Event{Kind: chat.KindEdit, Re: 1, Text: "gone, soon"}, &post, 1_020_500)
+	if edit.Expire != 40 {
+		t.Errorf("the edit disappears %d s after it was made, its post 39.5 s", edit.Expire)
+	}
+	again := apply(chat.Event{Kind: chat.KindEdit, Re: 2, Text: "x", Expire: 5}, &edit, 1_030_000)
+	if again.Expire != 5 {
+		t.Errorf("a shorter life of its own became %d", again.Expire)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/petrelchat/petrel/broker/hub"
+	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
 )
@@ -44,11 +45,19 @@ const InboundMax = 1024
 // Receive notes a publish. known says that it is a retry of one that is stored or on its way: it is
 // answered, and must not be stored again. It blocks while InboundMax publishes wait.
 func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbound, known bool) {
+	in, known, prior := s.receive(pid, qos, dup, hash)
+	if prior != nil {
+		s.confirm(in, prior.seq)
+	}
+	return in, known
+}
+
+func (s *Session) receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbound, known bool, prior *unseen) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, x := range s.in {
 		if x.PID == pid && x.qos == qos && (dup && x.hash == hash || qos == 2) {
-			return nil, true // it is acknowledged when it is stored
+			return nil, true, nil // it is acknowledged when it is stored
 		}
 	}
 	if len(s.in) >= InboundMax {
@@ -70,14 +79,27 @@ func (s *Session) Receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbo
 	} else if u, ok := s.unseen[pid]; ok {
 		delete(s.unseen, pid)
 		if dup && u.hash == hash {
-			in.done, in.seq, known = true, u.seq, true
+			return in, true, &u
 		}
 	}
 	if known {
 		s.undone--
 		s.settleFirst()
 	}
-	return in, known
+	return in, known, nil
+}
+
+// confirm answers a retry of a stored publish after it was noted on disk that this one is answered: the
+// next that looks the same is another message.
+func (s *Session) confirm(in *Inbound, seq uint64) {
+	b := storage.Batch{Vital: true}
+	s.positionInto(&b)
+	err := s.r.o.Pipeline.Commit(&b, func(uint64) { in.Settle(hub.Result{Seq: seq}) })
+	if err != nil {
+		s.r.o.Log.Error("storing that a retry is answered failed", "user", s.key.User, "error", err)
+		s.Kick(Broken)
+		in.SettleNow(hub.Result{Err: chat.Refuse(chat.Unavailable, "the server cannot answer now; try again later")})
+	}
 }
 
 // Settle answers a publish: err nil after the sync, or the refusal. A success comes from the

@@ -173,12 +173,6 @@ func (s *Session) loadPosition(crashed bool) error {
 	for _, m := range pos.Unseen {
 		s.unseen[m.PID] = unseen{m.Hash, m.Seq}
 	}
-	r.mu.Lock()
-	for _, m := range r.recovered[s.SID] {
-		s.unseen[m.PID] = unseen{m.Hash, m.Seq}
-	}
-	delete(r.recovered, s.SID)
-	r.mu.Unlock()
 	return s.loadQoS2()
 }
 
@@ -665,6 +659,15 @@ func (s *Session) positionInto(b *storage.Batch) {
 	for pid, u := range s.unseen {
 		pos.Unseen = append(pos.Unseen, storage.Journal{PID: pid, Hash: u.hash, Seq: u.seq})
 	}
+	if s.gone { // until then the journal has what follows
+		s.unseenInto(&pos)
+	}
+	s.touched = false
+	b.Set(storage.In(storage.SpacePosition).U64(s.SID), storage.Marshal(&pos))
+}
+
+// unseenInto adds the stored publishes whose acknowledgements the connection has not taken. s.mu is held.
+func (s *Session) unseenInto(pos *storage.Position) {
 	s.trimAcked()
 	for _, a := range s.acked {
 		pos.Unseen = append(pos.Unseen, storage.Journal{PID: a.pid, Hash: a.hash, Seq: a.seq})
@@ -674,6 +677,4 @@ func (s *Session) positionInto(b *storage.Batch) {
 			pos.Unseen = append(pos.Unseen, storage.Journal{PID: in.PID, Hash: in.hash, Seq: in.seq})
 		}
 	}
-	s.touched = false
-	b.Set(storage.In(storage.SpacePosition).U64(s.SID), storage.Marshal(&pos))
 }

@@ -79,7 +79,7 @@ func newPlainOwner(r *Registry) (*plainOwner, error) {
 		in: make(chan plainWork, 1024), slots: make(chan struct{}, 4), batch: new(storage.Batch),
 		next: firstMessage(r.o.Store.LastCommit()),
 	}
-	p.journal = hub.NewJournal(func() uint64 { return r.o.Hub.NextJournal() })
+	p.journal = hub.NewJournal(func() uint64 { return r.o.Hub.NextJournal() }, r.o.Handed)
 	p.done.Store(p.next - 1)
 	for range cap(p.slots) {
 		p.slots <- struct{}{}
@@ -185,12 +185,13 @@ func (p *plainOwner) run() {
 // flush commits the batch. It holds one slot.
 func (p *plainOwner) flush() {
 	p.queue.Seal(p.batch)
-	key := p.journal.Into(p.batch)
+	record := p.journal.Into(p.batch)
 	b, comps, last := p.batch, p.comps, p.last
 	undone := p.undone
 	p.batch, p.comps, p.undone = new(storage.Batch), nil, nil
 	err := p.r.o.Pipeline.Commit(b, func(commit uint64) {
 		p.slots <- struct{}{}
+		p.journal.Release(record)
 		p.r.Begin()
 		if last > 0 {
 			p.done.Store(last)
@@ -199,8 +200,8 @@ func (p *plainOwner) flush() {
 			run()
 		}
 		p.r.End(commit)
-		p.journal.Release(key)
 	})
+	p.journal.Committed(err == nil)
 	if err == nil {
 		p.queue.Committed()
 		p.retained.Committed()

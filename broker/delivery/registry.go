@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,8 @@ type Options struct {
 	Store       storage.Store
 	Pipeline    *hub.Pipeline
 	Hub         Log
-	Watcher     Watcher // may be nil
+	Watcher     Watcher     // may be nil
+	Handed      *hub.Handed // shared with the hub; nil: no retry without id is recognised after a crash
 	Now         func() time.Time
 	Timeout     time.Duration // of one write to a connection
 	Window      int           // packets on their way to an MQTT 5 client; 0: 256
@@ -59,8 +61,7 @@ type Registry struct {
 	keys       map[Key]*Session            // online, opening, or being put away
 	views      map[protocol.FilterKind]int // sessions that subscribe to a kind of live view
 	lastSID    uint64
-	recovered  map[uint64][]storage.Journal // what a crash left unacknowledged, by session
-	crashed    uint64                       // newest commit that the previous run may have sent
+	crashed    uint64 // newest commit that the previous run may have sent
 
 	shares shareTable
 
@@ -96,7 +97,7 @@ func New(o Options) (*Registry, error) {
 	r := &Registry{
 		o: o, users: make(map[string][]*Session), sids: make(map[uint64]*Session),
 		keys: make(map[Key]*Session), views: make(map[protocol.FilterKind]int),
-		recovered: make(map[uint64][]storage.Journal), dirty: make(map[*Session]struct{}),
+		dirty:      make(map[*Session]struct{}),
 		dispatched: o.Store.LastCommit(), crashed: o.Store.LastCommit(), stop: make(chan struct{}),
 	}
 	r.matches.New = func() any { return new(plain.Matches) }
@@ -133,25 +134,57 @@ func (r *Registry) Close() {
 	r.wg.Wait()
 }
 
-// recover reads the journal of inbound packets that the last run did not get to acknowledge.
+// recover takes over what the last run stored and certainly did not acknowledge: it becomes part of the
+// sessions' positions. The journal begins anew.
 func (r *Registry) recover() error {
-	var stale []storage.Key
+	marks := make(map[uint64][]storage.Journal)
+	b := storage.Batch{Vital: true}
 	var bad error
-	err := r.o.Store.Scan(storage.In(storage.SpaceJournal), nil, func(k storage.Key, v []byte) bool {
-		var marks []storage.Journal
-		if bad = storage.Unmarshal(v, &marks); bad != nil {
+	prefix := storage.In(storage.SpaceJournal)
+	err := r.o.Store.Scan(prefix, nil, func(k storage.Key, v []byte) bool {
+		var list []storage.Journal
+		n, _, ok := storage.TakeU64(k[len(prefix):])
+		if bad = storage.Unmarshal(v, &list); bad != nil || !ok {
+			bad = errors.Join(bad, storage.ErrRecord)
 			return false
 		}
-		for _, m := range marks {
-			r.recovered[m.SID] = append(r.recovered[m.SID], m)
+		for _, m := range list {
+			if r.o.Handed.Kept(n) {
+				marks[m.SID] = append(marks[m.SID], m)
+			}
 		}
-		stale = append(stale, append(storage.Key(nil), k...))
+		b.Delete(append(storage.Key(nil), k...))
 		return true
 	})
-	if err == nil {
-		err = bad
+	if err = errors.Join(err, bad); err != nil {
+		return err
 	}
-	return err
+	for sid, list := range marks {
+		key := storage.In(storage.SpacePosition).U64(sid)
+		v, ok, err := r.o.Store.Get(key)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue // the session has ended
+		}
+		var pos storage.Position
+		if err := storage.Unmarshal(v, &pos); err != nil {
+			return err
+		}
+		pos.Unseen = append(pos.Unseen, list...) // the last of a packet id counts
+		b.Set(key, storage.Marshal(&pos))
+	}
+	if b.Len() > 0 {
+		p, err := r.o.Store.Commit(&b) // the pipeline does not run yet
+		if err == nil {
+			err = p.Wait()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.o.Handed.Reset((r.o.Store.LastCommit() + 1) << 20) // where the hub begins to number
 }
 
 // Begin, Deliver, Moved and End make the registry the hub's sink. They run on the pipeline's goroutine.

@@ -53,6 +53,7 @@ type Options struct {
 	Sink     Sink
 	Codec    Codec
 	Limits   chat.Limits
+	Handed   *Handed      // nil: no retry without id is recognised after a crash
 	Now      func() int64 // ms since 1970
 	Owners   int          // owner goroutines; 0: 2
 	CacheMax int          // conversations kept in memory by each owner; 0: 10,000

@@ -64,7 +64,7 @@ func newOwner(h *Hub) *owner {
 	w := &owner{
 		h: h, in: make(chan work, ownerQueue), slots: make(chan struct{}, outstanding),
 		convs: make(map[string]*conv), touched: make(map[string]struct{}),
-		retries: make(map[retryKey]chat.Prior), ownRead: make(map[ownRead]chat.Cursor), batch: new(storage.Batch), journal: NewJournal(h.NextJournal),
+		retries: make(map[retryKey]chat.Prior), ownRead: make(map[ownRead]chat.Cursor), batch: new(storage.Batch), journal: NewJournal(h.NextJournal, h.o.Handed),
 	}
 	for range outstanding {
 		w.slots <- struct{}{}
@@ -122,7 +122,7 @@ func (w *owner) flushSlot() {
 		w.batch.Set(storage.In(storage.SpaceCursor).Str(k.conv).Str(k.user), storage.AppendCursor(nil, cur))
 	}
 	clear(w.ownRead)
-	b, comps, key := w.batch, w.comps, w.journal.Into(w.batch)
+	b, comps, record := w.batch, w.comps, w.journal.Into(w.batch)
 	w.batch, w.comps = new(storage.Batch), nil
 	if b.Len() == 0 && len(comps) == 0 {
 		w.slots <- struct{}{}
@@ -130,9 +130,10 @@ func (w *owner) flushSlot() {
 	}
 	err := w.h.o.Pipeline.Commit(b, func(commit uint64) {
 		w.slots <- struct{}{}
+		w.journal.Release(record)
 		w.complete(comps, commit)
-		w.journal.Release(key)
 	})
+	w.journal.Committed(err == nil)
 	if err != nil {
 		w.slots <- struct{}{}
 		w.undo(comps, err)

@@ -48,6 +48,7 @@ type house struct {
 
 func newHouse(t *testing.T, version uint16) *house {
 	h := &house{authority: newAuthority(t), t: t, clock: newHandClock(), file: filepath.Join(t.TempDir(), "tickets"), purse: &purse{}}
+	h.clock.turn(-time.Duration(h.clock.now().Nanosecond())) // sessions are dated in whole seconds
 	h.make(t, "server", false)
 	h.make(t, "ann", false)
 	h.Config = h.client(t, "ann")
