@@ -11,6 +11,7 @@ ROUNDS   ?= 300
 FUZZTIME ?= 20s
 PEERS    ?= petrel,mosquitto,nats,nats-sync
 TIMEOUT  ?= 15m
+PAHO     ?= bin/paho.mqtt.testing
 JS_DEPS  := e2e/js/node_modules/.package-lock.json
 PY_DEPS  := e2e/python/.venv/installed
 
@@ -64,8 +65,10 @@ bench: build
 crash: build
 	$(GO) test -count=1 -timeout 2h -run TestCrash ./crash -rounds=$(ROUNDS)
 
+# The suites of eclipse/paho.mqtt.testing, from a checkout of it: PAHO=directory, fetched if there is none.
 conformance: build
-	$(GO) test -count=1 -timeout 30m -run TestConformance ./conformance
+	@[ -d "$(PAHO)/interoperability" ] || git clone -q --depth 1 https://github.com/eclipse/paho.mqtt.testing "$(PAHO)"
+	conformance/run.sh $(BIN) "$(PAHO)"
 
 # Every fuzz target of every package for FUZZTIME; go test takes one target at a time.
 fuzz:

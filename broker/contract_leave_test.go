@@ -54,12 +54,12 @@ func TestRemovedMember(t *testing.T) {
 		}
 		fresh := s.dial("bob", v5, device("fresh"))
 		code(t, fresh.subscribeWith([]mqttc.Filter{{Topic: "c/+/json", QoS: 1}, {Topic: "c/+/info", QoS: 1}}, mqttc.UserProperty{Key: "from", Value: "-100"}), 1, 1)
-		for range 2 + 1 { // of the other group: two events, its info
-			if m := fresh.next(); !strings.HasPrefix(m.topic, "c/other/") {
+		fresh.ping()
+		for _, m := range fresh.pending {
+			if !strings.HasPrefix(m.topic, "c/other/") {
 				t.Error(m)
 			}
 		}
-		fresh.quiet()
 		if fresh.publish("c/crew/text", "let me in") != 0x87 || fresh.publish("c/crew/read", "3") != 0x87 || fresh.publish("c/crew/typing", "1") != 0x87 {
 			t.Error("a former member writes")
 		}
@@ -188,7 +188,7 @@ func TestDeviceTokens(t *testing.T) {
 	equal(t, texts, "not for the sensor", "for it", "21 °C")
 	ana.quiet() // no cursor of bob's moved, and bob was never online
 	for _, m := range s.call("ana", "member.list", `{"conv":"sensors"}`)["members"].([]any) {
-		if m := m.(map[string]any); m["user"] == "bob" && fmt.Sprint(m["delivered"], m["read"]) != "0 0" {
+		if m := m.(map[string]any); m["user"] == "bob" && fmt.Sprintf("%v %v", m["delivered"], m["read"]) != "0 0" {
 			t.Error(m)
 		}
 	}

@@ -242,8 +242,9 @@ func TestRetryWithoutID(t *testing.T) {
 	for _, topic := range []string{"u/bob/text", "plain"} {
 		t.Run(topic, func(t *testing.T) {
 			dir := t.TempDir()
-			held := new(heldStore)
+			held, hook := new(heldStore), &embedded{gone: make(chan struct{}, 10)}
 			s := serveTuned(t, dir, func(o *broker.Options) {
+				hook.tune(o)
 				st, err := pebblestore.Open(broker.StoreDir(dir), pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
 				if err != nil {
 					t.Fatal(err)
@@ -257,6 +258,7 @@ func TestRetryWithoutID(t *testing.T) {
 			ana.put(p)
 			ana.ping()
 			ana.vanish() // between the store and PUBACK
+			<-hook.gone
 			release()
 			ana = s.dial("ana", keep)
 			p.Dup = true

@@ -106,11 +106,11 @@ func TestInfo(t *testing.T) {
 	bob.quiet()
 	s.group("ana", "crew", "bob")
 	m := bob.next()
-	if m.topic != "c/crew/info" || m.field(t, "role") != "member" || m.field(t, "members") != "2" || m.field(t, "title") != "A group" {
+	if m.topic != "c/crew/info" || m.field(t, "role") != "member" || m.field(t, "members") != "2" || m.field(t, "title") != "A group" || m.retain {
 		t.Error(m)
 	}
 	s.call("ana", "group.update", `{"conv":"crew","title":"New"}`)
-	if m := bob.next(); m.field(t, "title") != "New" {
+	if m := bob.next(); m.field(t, "title") != "New" || m.retain { // [MQTT-3.3.1-12]: it is news
 		t.Error(m)
 	}
 	s.call("ana", "member.role", `{"conv":"crew","user":"bob","role":"admin"}`)

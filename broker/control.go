@@ -74,6 +74,8 @@ func (s *Server) Reload(c config.Config) (changed, needRestart []string, err err
 	}
 	s.presence.SetCoalesce(c.Presence.Coalesce)
 	s.adapter.Set(settings(&c))
+	s.registry.SetLimits(deliveryLimits(&c))
+	s.hub.SetLimits(chatLimits(&c))
 	s.upkeep.Set(upkeepSettings(&c))
 	next := *old // what needs a restart stays as it is until then
 	next.Limits, next.Retention, next.Presence, next.KeepAlive = c.Limits, c.Retention, c.Presence, c.KeepAlive

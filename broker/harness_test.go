@@ -115,6 +115,7 @@ type client struct {
 	ack     mqttc.Connack
 	pid     uint16
 	pending []message
+	asks    bool // has subscribed to its replies
 }
 
 // message is a PUBLISH as it was received.

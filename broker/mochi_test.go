@@ -188,12 +188,14 @@ type embedded struct {
 	mqtt.HookBase
 	publish error
 	connect error
+	gone    chan struct{} // receives for each connection that ended, once nothing is sent on it any more
 }
 
 func (h *embedded) ID() string { return "embedded" }
 func (h *embedded) Provides(b byte) bool {
-	return b == mqtt.OnPublish && h.publish != nil || b == mqtt.OnConnect && h.connect != nil
+	return b == mqtt.OnPublish && h.publish != nil || b == mqtt.OnConnect && h.connect != nil || b == mqtt.OnDisconnect && h.gone != nil
 }
+func (h *embedded) OnDisconnect(*mqtt.Client, error, bool) { h.gone <- struct{}{} }
 func (h *embedded) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	if pk.TopicName == "forbidden" {
 		return pk, h.publish

@@ -52,12 +52,12 @@ func TestMochiWriteQueue(t *testing.T) {
 	})
 }
 
-func memory() uint64 {
+func memory() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
+	return int64(m.HeapInuse + m.StackInuse)
 }
 
 // "Outbound aliases are stored with an emptied topic and resent so on a new connection"
@@ -231,6 +231,7 @@ func TestMochiClosing(t *testing.T) {
 	if _, p, err := ws.Read(ctx); err != nil || p[0] != mqttc.CONNACK<<4 {
 		t.Fatal(p, err)
 	}
+	ws.CloseRead(ctx) // answers the closing handshake, as a browser does
 	began := time.Now()
 	s.stop()
 	if took := time.Since(began); took > 4*time.Second {

@@ -62,7 +62,7 @@ func expiry(seconds uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{mqttc.PropMessageExpiry}, seconds)
 }
 
-func TestQoS2Inbound(t *testing.T) {
+func TestMQTTQoS2Inbound(t *testing.T) {
 	versions(t, func(t *testing.T, version opt) {
 		s := serve(t)
 		ana, bob := s.dial("ana"), s.dial("bob", version, keep)
@@ -104,7 +104,7 @@ func TestQoS2Inbound(t *testing.T) {
 	})
 }
 
-func TestQoS2Outbound(t *testing.T) {
+func TestMQTTQoS2Outbound(t *testing.T) {
 	versions(t, func(t *testing.T, version opt) {
 		s := serve(t)
 		ana, bob := s.dial("ana"), s.dial("bob", version, keep)
@@ -133,7 +133,7 @@ func TestQoS2Outbound(t *testing.T) {
 	})
 }
 
-func TestReceiveMaximumAtQoS2(t *testing.T) {
+func TestMQTTReceiveMaximumAtQoS2(t *testing.T) {
 	s := serve(t)
 	ana := s.dial("ana")
 	bob := s.dial("bob", v5, keep, func(o *mqttc.ConnectOptions) { o.ReceiveMaximum = 2 })
@@ -157,7 +157,7 @@ func TestReceiveMaximumAtQoS2(t *testing.T) {
 	bob.quiet()
 }
 
-func TestRetained(t *testing.T) {
+func TestMQTTRetained(t *testing.T) {
 	t.Run("handling", func(t *testing.T) {
 		s := serve(t)
 		ana, bob := s.dial("ana"), s.dial("bob", v5)
@@ -228,7 +228,7 @@ func TestRetained(t *testing.T) {
 	})
 }
 
-func TestMessageExpiry(t *testing.T) {
+func TestMQTTMessageExpiry(t *testing.T) {
 	clk := new(clock)
 	s := serveTuned(t, t.TempDir(), clk.options)
 	ana, bob := s.dial("ana", v5), s.dial("bob", v5, keep)
@@ -252,7 +252,7 @@ func TestMessageExpiry(t *testing.T) {
 	bob.quiet()
 }
 
-func TestSubscriptions(t *testing.T) {
+func TestMQTTSubscriptions(t *testing.T) {
 	t.Run("No Local", func(t *testing.T) {
 		s := serve(t)
 		ana, bob := s.dial("ana", v5), s.dial("bob", v5)

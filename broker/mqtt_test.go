@@ -23,8 +23,8 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// TestConnectRefused: what is answered to a CONNECT that is not as it must be, and that the connection ends.
-func TestConnectRefused(t *testing.T) {
+// TestMQTTConnectRefused: what is answered to a CONNECT that is not as it must be, and that the connection ends.
+func TestMQTTConnectRefused(t *testing.T) {
 	s := serve(t)
 	for name, tc := range map[string]struct {
 		body, want string // want: the first bytes of the answer; "": none
@@ -80,7 +80,7 @@ func TestConnectRefused(t *testing.T) {
 	}
 }
 
-func TestClientIDs(t *testing.T) {
+func TestMQTTClientIDs(t *testing.T) {
 	s := serve(t)
 	if c := s.dial("", device("")); c.ack.AssignedClientID != "" {
 		t.Error("3.1.1 was told a client id")
@@ -96,9 +96,9 @@ func TestClientIDs(t *testing.T) {
 	one.quiet()
 }
 
-// TestMalformedPackets: each ends its connection with the right reason, also when more follows it, and
+// TestMQTTMalformedPackets: each ends its connection with the right reason, also when more follows it, and
 // nobody else notices.
-func TestMalformedPackets(t *testing.T) {
+func TestMQTTMalformedPackets(t *testing.T) {
 	s := serve(t)
 	bob := s.dial("bob")
 	ok(t, bob.subscribe("x/#", "c/+/text/+"))
@@ -127,7 +127,7 @@ func TestMalformedPackets(t *testing.T) {
 		"PUBLISH without a topic":      {"30 03 0000 00", 0x82, false},
 		"PUBLISH alias 0":              {"30 07 000178 03 230000", 0x94, false},
 		"PUBLISH alias over maximum":   {"30 07 000178 03 23ffff", 0x94, false},
-		"PUBLISH alias unknown":        {"30 06 0000 03 230001", 0x94, false},
+		"PUBLISH alias unknown":        {"30 06 0000 03 230001", 0x82, false},
 		"PUBLISH alias twice":          {"30 0a 000178 06 230001230001", 0x82, false},
 		"PUBLISH subscription id":      {"30 06 000178 02 0b01", 0x82, false},
 		"PUBLISH payload format 2":     {"30 06 000178 02 0102", 0x82, false},
@@ -163,6 +163,7 @@ func TestMalformedPackets(t *testing.T) {
 					return
 				}
 				c.bytes(append(unhex(t, tc.bytes), make([]byte, 4096)...)...)
+				c.t = t
 				c.closedWith(tc.want)
 			})
 		})
@@ -172,7 +173,7 @@ func TestMalformedPackets(t *testing.T) {
 	bob.expect([2]string{"x/after", "all is well"})
 }
 
-func TestKeepAlive(t *testing.T) {
+func TestMQTTKeepAlive(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*config.Config)
@@ -207,7 +208,7 @@ func TestKeepAlive(t *testing.T) {
 	})
 }
 
-func TestSessionEnds(t *testing.T) {
+func TestMQTTSessionEnds(t *testing.T) {
 	s := serve(t)
 	t.Run("takeover", func(t *testing.T) {
 		for _, version := range []opt{v5, func(*mqttc.ConnectOptions) {}} {

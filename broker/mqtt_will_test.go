@@ -16,8 +16,8 @@ func expires(seconds uint32) opt {
 	return func(o *mqttc.ConnectOptions) { o.CleanStart, o.SessionExpiry = false, seconds }
 }
 
-// TestWill: when a will is published, and when not. Time is put forward; a connection wakes the server.
-func TestWill(t *testing.T) {
+// TestMQTTWill: when a will is published, and when not. Time is put forward; a connection wakes the server.
+func TestMQTTWill(t *testing.T) {
 	last := mqttc.Will{Topic: "w/ana", Payload: []byte("gone"), QoS: 1}
 	delayed := last
 	delayed.Delay = 100
@@ -126,9 +126,9 @@ func TestWill(t *testing.T) {
 	})
 }
 
-// TestPropertiesAreForwarded: what a PUBLISH carries reaches the subscriber unaltered and in order, also one
+// TestMQTTPropertiesAreForwarded: what a PUBLISH carries reaches the subscriber unaltered and in order, also one
 // that wants no problem information, which is about other packets.
-func TestPropertiesAreForwarded(t *testing.T) {
+func TestMQTTPropertiesAreForwarded(t *testing.T) {
 	s := serve(t)
 	props := unhex(t, "01 01 03 0004 74657874 08 0005 722f616e61 09 0003 00ff01")
 	for _, kv := range []string{"b", "a", "b"} {
@@ -155,7 +155,7 @@ func TestPropertiesAreForwarded(t *testing.T) {
 	}
 }
 
-func TestTopicAliases(t *testing.T) {
+func TestMQTTTopicAliases(t *testing.T) {
 	s := serve(t)
 	ana := s.dial("ana", v5)
 	bob := s.dial("bob", v5, func(o *mqttc.ConnectOptions) { o.TopicAliasMaximum = 2 })
@@ -187,9 +187,9 @@ func TestTopicAliases(t *testing.T) {
 	}
 }
 
-// TestMaximumPacketSize: a client's bound is exact, what exceeds it is as if it had been sent, and is not
+// TestMQTTMaximumPacketSize: a client's bound is exact, what exceeds it is as if it had been sent, and is not
 // kept for later [MQTT-3.1.2-24], [MQTT-3.1.2-25].
-func TestMaximumPacketSize(t *testing.T) {
+func TestMQTTMaximumPacketSize(t *testing.T) {
 	const most = 200
 	limited := func(o *mqttc.ConnectOptions) { o.MaximumPacketSize = most }
 	fits := strings.Repeat("x", most-2-1-3-2-1) // type and length (2 bytes), topic "x", packet id, no properties
@@ -227,9 +227,9 @@ func (c *client) expectAll(payloads ...string) {
 	c.quiet()
 }
 
-// TestReceiveMaximum: ours is stated where it is bounded, and whoever exceeds it is told, although more is
+// TestMQTTReceiveMaximum: ours is stated where it is bounded, and whoever exceeds it is told, although more is
 // on its way.
-func TestReceiveMaximum(t *testing.T) {
+func TestMQTTReceiveMaximum(t *testing.T) {
 	s := serve(t, func(c *config.Config) { c.Limits.ReceiveMaximum = 3 })
 	ana := s.dial("ana", v5, keep)
 	if ana.ack.ReceiveMaximum != 3 {

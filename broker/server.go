@@ -84,11 +84,11 @@ type Server struct {
 }
 
 // New opens the store and builds the server; nothing listens before Run. An error leaves nothing open.
-func New(o Options) (s *Server, err error) {
+func New(o Options) (*Server, error) {
 	if err := o.Config.Validate(); err != nil {
 		return nil, err
 	}
-	s = &Server{log: o.Log, now: o.Now, listeners: make(map[string]listeners.Listener), fatal: make(chan error, 1), onFatal: o.OnFatal, onReady: o.OnReady}
+	s := &Server{log: o.Log, now: o.Now, listeners: make(map[string]listeners.Listener), fatal: make(chan error, 1), onFatal: o.OnFatal, onReady: o.OnReady}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -97,16 +97,12 @@ func New(o Options) (s *Server, err error) {
 	}
 	s.started = s.now()
 	s.cfg.Store(&o.Config)
-	defer func() {
-		if err != nil {
-			s.closeAll()
-			s = nil
-		}
-	}()
-	if err := s.openStore(&o); err != nil {
-		return nil, err
+	err := s.openStore(&o)
+	if err == nil {
+		err = s.build(&o)
 	}
-	if err := s.build(&o); err != nil {
+	if err != nil {
+		s.closeAll()
 		return nil, err
 	}
 	return s, nil
@@ -215,17 +211,13 @@ func (s *Server) build(o *Options) error {
 	}
 	s.registry, err = delivery.New(delivery.Options{
 		Handed: handed,
-		Store: s.store, Pipeline: s.pipeline, Now: s.now, Timeout: c.Limits.WriteTimeout,
-		Window: c.Limits.Inflight, Window3: c.Limits.InflightV3, RetainedMax: int64(c.Limits.Retained),
-		QueueMax: plain.Limits{Messages: int64(c.Limits.Queue.Messages), Bytes: int64(c.Limits.Queue.Bytes)},
-		Log:      s.log,
+		Store:  s.store, Pipeline: s.pipeline, Now: s.now, Limits: deliveryLimits(c), Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
 	s.views = newViews(s.registry, s.store, s.log)
 	s.hub = hub.New(hub.Options{
-		Handed: handed,
 		Store: s.store, Pipeline: s.pipeline, Sink: s.views, Codec: codec{}, Limits: chatLimits(c),
 		Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
 	})
@@ -276,11 +268,11 @@ func (s *Server) flushAuth() {
 
 // openHanded opens the file that tells which acknowledgements may have left before a crash. It belongs to
 // the store in the data directory.
-func (s *Server) openHanded(o *Options) (*hub.Handed, error) {
+func (s *Server) openHanded(o *Options) (*delivery.Handed, error) {
 	if o.Store != nil {
 		return nil, nil
 	}
-	h, err := hub.OpenHanded(filepath.Join(o.Config.Data, "handed"), s.log)
+	h, err := delivery.OpenHanded(filepath.Join(o.Config.Data, "handed"), s.log)
 	if err != nil {
 		return nil, fmt.Errorf("the file of acknowledgements cannot be opened: %w", err)
 	}

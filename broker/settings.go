@@ -3,11 +3,13 @@ package broker
 import (
 	"log/slog"
 	"math"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/petrelchat/petrel/broker/auth"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/broker/delivery"
+	"github.com/petrelchat/petrel/broker/plain"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/hooks"
 )
@@ -20,6 +22,14 @@ func chatLimits(c *config.Config) chat.Limits {
 	l.GroupMembers = c.Limits.GroupMembers
 	l.EventBytes = int(c.Limits.Event)
 	return l
+}
+
+func deliveryLimits(c *config.Config) delivery.Limits {
+	l := &c.Limits
+	return delivery.Limits{
+		Timeout: l.WriteTimeout, Window: l.Inflight, Window3: l.InflightV3, Retained: int64(l.Retained),
+		Queue: plain.Limits{Messages: int64(l.Queue.Messages), Bytes: int64(l.Queue.Bytes), UserBytes: int64(l.Queue.BytesPerUser)},
+	}
 }
 
 func settings(c *config.Config) hooks.Settings {
@@ -56,6 +66,9 @@ func mochiOptions(c *config.Config, log *slog.Logger) *mqtt.Options {
 func jwtOptions(c *config.Config) auth.JWTOptions {
 	j := c.Auth.JWT
 	o := auth.JWTOptions{Issuer: j.Issuer, Audience: j.Audience, Leeway: j.Leeway, NoCreate: !j.Create, Admin: j.Admin}
+	if o.Leeway == 0 { // which is the package's default there, and none here
+		o.Leeway = time.Nanosecond
+	}
 	for _, k := range j.Keys {
 		o.Keys = append(o.Keys, auth.JWTKey{ID: k.KID, Algorithm: k.Alg, File: k.File})
 	}

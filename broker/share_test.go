@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/internal/mqttc"
 )
 
@@ -288,6 +291,55 @@ func TestShareReturnsWhatIsInFlightAtARestart(t *testing.T) {
 	}
 }
 
+// TestShareSurvivesACrash serves what the disk had while members were connected.
+func TestShareSurvivesACrash(t *testing.T) {
+	s := serve(t)
+	ws := workers(s, 2, v5, keep)
+	ana := s.dial("ana")
+	for i := range 6 {
+		ana.publish("u/bot/text", fmt.Sprint(i))
+	}
+	for _, w := range ws {
+		if had := w.arrived(); len(had) > 0 {
+			inOrder(t, had, 1, 6)
+			ackAll(had[:2])
+		}
+		w.quiet()
+	}
+	image := t.TempDir()
+	if err := os.CopyFS(filepath.Join(image, "store"), os.DirFS(broker.StoreDir(s.dir))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(image, "dev"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	after := serveIn(t, image)
+	w := after.dial("bot", v5, keep, device("w1"))
+	if !w.ack.SessionPresent {
+		t.Fatal("the session is not there any more")
+	}
+	after.dial("ana").publish("u/bot/text", "after the crash")
+	var list []arrival
+	for deadline := time.Now().Add(patience); len(list) == 0 || list[len(list)-1].seq < 7; {
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d events came", len(list))
+		}
+		got := w.arrived()
+		ackAll(got)
+		list = append(list, got...)
+	}
+	first := list[0].seq
+	if first > 3 {
+		t.Fatalf("it goes on at %d, but only 1 and 2 were acknowledged", first)
+	}
+	inOrder(t, list, first, 8-first)
+	for _, x := range list {
+		if x.dup != (x.seq < 7) {
+			t.Errorf("seq %d: dup=%v", x.seq, x.dup)
+		}
+	}
+}
+
 func TestShareEndsWithItsLastSubscription(t *testing.T) {
 	s := serve(t)
 	ws := workers(s, 2, v5, keep)
@@ -372,6 +424,7 @@ func TestSharesOfUsersAndNamesAreApart(t *testing.T) {
 
 func TestShareStartsInThePast(t *testing.T) {
 	s := serve(t)
+	a, b := s.dial("bot", v5, device("a")), s.dial("bot", v5, device("b"))
 	ana := s.dial("ana")
 	for i := range 10 {
 		ana.publish("u/bot/text", fmt.Sprint(i))
@@ -380,7 +433,6 @@ func TestShareStartsInThePast(t *testing.T) {
 		t.Helper()
 		ok(t, c.subscribeWith([]mqttc.Filter{{Topic: sharedJSON, QoS: 1}}, mqttc.UserProperty{Key: key, Value: value}))
 	}
-	a, b := s.dial("bot", v5, device("a")), s.dial("bot", v5, device("b"))
 	from(a, "from", "-4")
 	inOrder(t, gather(t, 4, a), 7, 4)
 	from(b, "from", "-4") // the share is not new
@@ -425,12 +477,19 @@ func TestShareEndsForWhoLeavesTheConversation(t *testing.T) {
 	w.publishWith(mqttc.Publish{Topic: "rpc/group.leave", Payload: []byte(`{"conv":"general","tag":"1"}`), QoS: 1})
 	ana.publish("c/general/text", "SECRET")
 	ackAll(list)
-	for len(list) == 0 || !strings.Contains(list[len(list)-1].text, "39") {
+	last := func(a arrival) bool { return a.text == "39" }
+	for deadline := time.Now().Add(patience); !slices.ContainsFunc(list, last); {
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d events came", len(list))
+		}
 		got := w.arrived()
 		ackAll(got)
 		list = append(list, got...)
 	}
 	list = append(list, w.arrived()...)
+	if left := list[len(list)-1]; left.text != "" {
+		t.Fatalf("the last event is %q, not that it left", left.text)
+	}
 	for _, a := range list {
 		if a.text == "SECRET" {
 			t.Fatal("an event after leaving was delivered")

@@ -137,7 +137,7 @@ func (v *views) tell(conv string, ended bool, left []string) {
 			return // the hub has logged it
 		}
 	}
-	v.Tell(left, protocol.FilterInfo, conv, topic, nil, true)
+	v.Tell(left, protocol.FilterInfo, conv, topic, nil, false) // RETAIN is for what a subscription finds [MQTT-3.3.1-12]
 	for _, u := range members {
 		if v.Online(u) == 0 {
 			continue
@@ -148,7 +148,7 @@ func (v *views) tell(conv string, ended bool, left []string) {
 			return
 		}
 		if ok {
-			v.Tell([]string{u}, protocol.FilterInfo, conv, topic, payload, true)
+			v.Tell([]string{u}, protocol.FilterInfo, conv, topic, payload, false)
 		}
 	}
 }

@@ -241,6 +241,12 @@ func (m *model) about(c chat.Command, my int, now int64, n entry) (string, []ent
 		return "not-authorized", nil
 	case n.verb == "edits":
 		n.in = thread
+		if t.expires > 0 { // in whole seconds, with its post
+			with := now + (t.expires-now+999)/1000*1000
+			if n.expires == 0 || with < n.expires {
+				n.expires = with
+			}
+		}
 	case n.verb == "posts":
 		n.in = thread
 		if thread == 0 {

@@ -73,6 +73,46 @@ func TestEveryGoroutineIsNamed(t *testing.T) {
 	}
 }
 
+// TestNamesExist: what docs/architecture.md calls `Type.Method` or `package.Name` is declared somewhere.
+func TestNamesExist(t *testing.T) {
+	declared := map[string]bool{"Server": true, "Serve": true, "Close": true, "mqtt": true} // the library's
+	goFiles(t, func(_ string, f *ast.File) {
+		declared[f.Name.Name] = true
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				declared[n.Name.Name] = true
+			case *ast.TypeSpec:
+				declared[n.Name.Name] = true
+			case *ast.ValueSpec:
+				for _, id := range n.Names {
+					declared[id.Name] = true
+				}
+			case *ast.Field:
+				for _, id := range n.Names {
+					declared[id.Name] = true
+				}
+			}
+			return true
+		})
+	})
+	names := regexp.MustCompile("`([A-Za-z]+(?:\\.[A-Za-z]+)+)`").FindAllStringSubmatch(document(t, "docs/architecture.md"), -1)
+	if len(names) < 40 {
+		t.Fatalf("only %d names were found", len(names))
+	}
+	for _, m := range names {
+		parts := strings.Split(m[1], ".")
+		if slices.Contains([]string{"go", "md", "sock"}, parts[len(parts)-1]) {
+			continue // a file
+		}
+		for _, part := range parts {
+			if !declared[part] {
+				t.Errorf("docs/architecture.md speaks of %s, but nothing is called %s", m[1], part)
+			}
+		}
+	}
+}
+
 // TestEveryRoomIsListed: the table of rooms has every package.
 func TestEveryRoomIsListed(t *testing.T) {
 	doc := document(t, "docs/architecture.md")

@@ -93,7 +93,7 @@ func (c *conn) open(listener string, info Info) error {
 	set := a.set()
 	c.cl = a.o.Server.NewClient(c, listener, connID(c.number), false)
 	// One deadline for the whole CONNECT, also when it trickles in.
-	if err := c.Conn.SetReadDeadline(a.o.Now().Add(set.ConnectTimeout)); err != nil {
+	if err := c.Conn.SetReadDeadline(time.Now().Add(set.ConnectTimeout)); err != nil {
 		return err
 	}
 	pk, err := c.read(set.PacketBeforeAuth, packets.Connect)
@@ -106,6 +106,7 @@ func (c *conn) open(listener string, info Info) error {
 		}
 		return err
 	}
+	defer a.gate.enter()() // not before: a client must not hold a turn by being slow
 	c.v5 = pk.ProtocolVersion == 5
 	connect, will, code := c.validate(pk)
 	unique := c.cl.ID
@@ -117,10 +118,12 @@ func (c *conn) open(listener string, info Info) error {
 	if err := a.hooks.OnConnect(c.cl, *pk); err != nil {
 		return errors.Join(c.refuse(chat.Refuse(chat.NotAuthorized, "the server declines the connection")), err)
 	}
+	c.unproven = true
 	if err := c.authenticate(pk, info); err != nil {
 		a.stats.Refused.Add(1)
 		return errors.Join(c.refuse(err), err)
 	}
+	c.unproven = false
 	if will != nil {
 		if err := c.mayWill(will); err != nil {
 			return errors.Join(c.refuse(err), err)
@@ -164,6 +167,15 @@ func (c *conn) deny(version byte, code packets.Code) error {
 func (c *conn) refuse(err error) error {
 	code := packets.Code{Code: protocol.ConnackCode(err, c.v5), Reason: protocol.ReasonString(err)}
 	ack := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: code.Code}
+	if quota := new(delivery.SessionQuota); c.v5 && errors.As(err, &quota) {
+		ack.ReasonCode = packets.ErrQuotaExceeded.Code
+	}
+	if c.unproven && errors.Is(err, &chat.Refusal{Code: chat.NotAuthorized}) {
+		ack.ReasonCode = packets.ErrBadUsernameOrPassword.Code // §3.2.2.2; of 3.1.1 table 3.1
+		if !c.v5 {
+			ack.ReasonCode = packets.ErrMalformedUsernameOrPassword.Code
+		}
+	}
 	if c.v5 && c.problems {
 		ack.Properties.ReasonString = code.Reason
 	}
@@ -287,7 +299,6 @@ func (c *conn) authenticate(pk *packets.Packet, info Info) error {
 	if id.Scope == nil && !id.Guest && slices.Contains(c.a.set().Admins, id.User) {
 		c.id.Admin = true
 	}
-	c.acl = c.a.o.Auth.Compile(id, c.client)
 	return nil
 }
 
@@ -298,10 +309,14 @@ func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) er
 	if c.id.Guest {
 		w.Key.User = "" // guests share nothing but the name of nobody
 	}
-	w.Addr = c.addr.String()
-	w.Denied = func(topic string) bool { return !c.acl.AllowDeliver(topic) }
+	w.MaxSessions = a.set().SessionsPerUser
+	if c.addr.IsValid() { // not over a Unix socket
+		w.Addr = c.addr.String()
+	}
+	w.Denied = func(topic string) bool { return !c.rules().AllowDeliver(topic) }
 	if sc := c.id.Scope; sc != nil {
-		w.Convs, w.NoCursors, w.Quiet, w.ReadOnly = sc.Convs, true, true, !sc.Write
+		w.Convs, w.NoCursors, w.Quiet = sc.Convs, true, true
+		w.MayResume = c.mayResume
 	}
 	s, present, err := a.o.Registry.Open(w)
 	if err != nil {
@@ -377,7 +392,7 @@ func (c *conn) keepAliveFrom(pk *packets.Packet) {
 	c.keepAlive = k + k/2
 	c.deadline = time.Time{}
 	_ = c.Conn.SetReadDeadline(time.Time{})
-	c.touch(c.a.o.Now())
+	c.touch(time.Now())
 }
 
 // connack accepts the connection and states what the server can take. Every byte counts at a
@@ -424,7 +439,7 @@ func (c *conn) loop() (bye *goodbye, err error) {
 		if err != nil {
 			return nil, c.failed(err)
 		}
-		c.touch(c.a.o.Now()) // not before: a client that we made wait has not been silent
+		c.touch(time.Now()) // not before: a client that we made wait has not been silent
 		if bye != nil {
 			return bye, nil
 		}

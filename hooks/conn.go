@@ -23,13 +23,14 @@ type conn struct {
 	cl       *mqtt.Client
 	s        *delivery.Session
 	id       auth.Identity
-	acl      *auth.ACL
+	acl      atomic.Pointer[auth.ACL] // of the rules in force when it was last asked; see rules
 	limit    *limits
 	client   string // client id
 	number   uint64 // of the connection
 	addr     netip.Addr
 	v5       bool
 	problems bool
+	unproven bool // who the client is, is being checked
 	br       *bufio.Reader
 	busy     bool              // the read buffer has been filled
 	pk       packets.Packet    // the one being handled
@@ -47,6 +48,16 @@ type conn struct {
 	closing  sync.Once
 	lingers  bool                         // the reader goes on until the client closes
 	farewell atomic.Pointer[packets.Code] // DISCONNECT that the client was sent
+}
+
+// rules is what the connection may do with plain topics, by the rules in force now. Any goroutine may ask.
+func (c *conn) rules() *auth.ACL {
+	acl := c.acl.Load()
+	if acl == nil || c.a.o.Auth.Stale(acl) {
+		acl = c.a.o.Auth.Compile(c.id, c.client)
+		c.acl.Store(acl)
+	}
+	return acl
 }
 
 // Write puts a packet of the library's into the outbox; before there is one, on the wire.

@@ -60,7 +60,9 @@ func (c *conn) receive(pk *packets.Packet) (x inbound, known bool) {
 		return x, false
 	}
 	x.hash = digest(pk)
-	x.in, known = c.s.Receive(pk.PacketID, qos, pk.FixedHeader.Dup, x.hash)
+	// A retained message is stored again: what is sent again before it may be, and the last must win.
+	again := pk.FixedHeader.Dup && (qos == 2 || !pk.FixedHeader.Retain)
+	x.in, known = c.s.Receive(pk.PacketID, qos, again, x.hash)
 	if known {
 		c.s.Write(nil) // starts the writer for what Receive answered
 		return x, true
@@ -223,11 +225,8 @@ func (c *conn) post(x *inbound, t *protocol.Publish) {
 	}
 	if x.in != nil {
 		x.in.ID = ev.ID
-		r.Mark = c.s.Mark(x.pk.PacketID, x.hash)
+		r.Mark = x.in.Mark()
 		r.With = c.s.With(x.pk.PacketID, x.pk.FixedHeader.Qos)
-		if x.pk.FixedHeader.Qos == 2 {
-			r.Mark.SID = 0 // the packet id itself is stored
-		}
 	}
 	r.Done = c.settle(x)
 	c.a.o.Hub.Submit(r)
@@ -265,7 +264,7 @@ func (c *conn) status(x *inbound) {
 // plain publishes to an ordinary topic.
 func (c *conn) plain(x *inbound) {
 	pk := x.pk
-	if !c.acl.AllowPublish(pk.TopicName) {
+	if !c.rules().AllowPublish(pk.TopicName) {
 		c.answer(x, chat.Refuse(chat.NotAuthorized, "you may not publish to this topic"))
 		return
 	}
@@ -275,10 +274,7 @@ func (c *conn) plain(x *inbound) {
 		c.a.Publish(m, nil)
 		return
 	}
-	w := &delivery.PlainPublish{Message: m, With: c.s.With(pk.PacketID, m.QoS)}
-	if m.QoS == 1 {
-		w.Mark = c.s.Mark(pk.PacketID, x.hash)
-	}
+	w := &delivery.PlainPublish{Message: m, Mark: x.in.Mark(), With: c.s.With(pk.PacketID, m.QoS)}
 	done := c.settle(x)
 	w.Done = func(err error) { done(hub.Result{Err: err}) }
 	c.a.o.Registry.Publish(w)

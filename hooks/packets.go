@@ -25,13 +25,13 @@ func (c *conn) handle(pk *packets.Packet) (bye *goodbye, err error) {
 		if code := pk.SubscribeValidate(); code != packets.CodeSuccess {
 			return nil, code
 		}
-		aside(func() { err = c.subscribe(pk) })
+		aside(func() { defer c.a.gate.enter()(); err = c.subscribe(pk) })
 		return nil, err
 	case packets.Unsubscribe:
 		if code := pk.UnsubscribeValidate(); code != packets.CodeSuccess {
 			return nil, code
 		}
-		aside(func() { err = c.unsubscribe(pk) })
+		aside(func() { defer c.a.gate.enter()(); err = c.unsubscribe(pk) })
 		return nil, err
 	case packets.Pingreq:
 		c.s.Write([]byte{packets.Pingresp << 4, 0}) // [MQTT-3.12.4-1]
@@ -80,7 +80,7 @@ func (c *conn) publish(pk *packets.Packet) error {
 		if pk.TopicName == "" {
 			name, ok := c.aliases[n]
 			if !ok {
-				return packets.ErrTopicAliasInvalid // [MQTT-3.3.4-6] of a name never given
+				return packets.ErrProtocolViolation // §3.3.2.3.4: an alias that was never given
 			}
 			pk.TopicName = name
 		} else {

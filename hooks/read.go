@@ -164,7 +164,7 @@ func checkLayout(pk *packets.Packet, body []byte) error {
 		}
 		r.b = nil // the payload
 	case packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp:
-		if id := r.take(2); id[0]|id[1] == 0 {
+		if id := r.take(2); !r.bad && id[0]|id[1] == 0 {
 			return packets.ErrProtocolViolationNoPacketID // [MQTT-2.2.1-3]
 		}
 		err = r.reason(v5)

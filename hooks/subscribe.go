@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"math"
 	"slices"
 	"strconv"
 
@@ -50,10 +51,11 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	why := error(nil)
 	var list []delivery.Subscribe
 	var at []int
+	room := c.room()
 	for i := range pk.Filters {
 		w, refusal := delivery.Subscribe{}, err
 		if refusal == nil {
-			w, refusal = c.wanted(&pk.Filters[i], &st)
+			w, refusal = c.wanted(&pk.Filters[i], &st, &room)
 		}
 		if refusal != nil {
 			codes[i] = protocol.SubackCode(refusal, c.v5)
@@ -99,25 +101,36 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 // everybody, whatever they are authorized for.
 var errDenied error = chat.Refuse(chat.NotAuthorized, "subscribing to this filter is not allowed here")
 
-// wanted checks one filter of a SUBSCRIBE.
-func (c *conn) wanted(f *packets.Subscription, st *start) (w delivery.Subscribe, err error) {
+// wanted checks one filter of a SUBSCRIBE. room counts how many new ones there may still be.
+func (c *conn) wanted(f *packets.Subscription, st *start, room *int) (w delivery.Subscribe, err error) {
 	w.Filter, err = protocol.ParseFilter(f.Filter, c.id.User)
 	if err != nil {
 		return w, err
 	}
-	set := c.a.set()
 	if err := c.levels(f.Filter); err != nil {
 		return w, err
 	}
+	fresh := !c.s.Has(f.Filter)
 	switch {
-	case slices.Contains(set.DenyFilters, f.Filter):
+	case slices.Contains(c.a.set().DenyFilters, f.Filter):
 		return w, errDenied
-	case set.Subscriptions > 0 && c.s.Subscriptions() >= set.Subscriptions && !c.s.Has(f.Filter):
-		return w, chat.Refuse(chat.TooLarge, "a session has at most %d subscriptions here", set.Subscriptions)
+	case fresh && *room <= 0:
+		return w, chat.Refuse(chat.TooLarge, "a session has at most %d subscriptions here", c.a.set().Subscriptions)
 	}
 	w.Sub = storage.Sub{Filter: f.Filter, Options: options(f), ID: uint32(f.Identifier), Meta: st.meta}
 	w.From, w.HasFrom, w.Seek = st.from, st.hasFrom, st.seek
-	return w, c.mayRead(&w)
+	if err = c.mayRead(&w); err == nil && fresh {
+		*room--
+	}
+	return w, err
+}
+
+// room is how many more subscriptions the session may have.
+func (c *conn) room() int {
+	if most := c.a.set().Subscriptions; most > 0 {
+		return most - c.s.Subscriptions()
+	}
+	return math.MaxInt
 }
 
 func options(f *packets.Subscription) byte {
@@ -134,23 +147,14 @@ func options(f *packets.Subscription) byte {
 // mayRead checks that the user may read what a filter names, and from where on.
 func (c *conn) mayRead(w *delivery.Subscribe) error {
 	f := &w.Filter
-	sc := c.id.Scope
+	if err := c.inScope(f); err != nil {
+		return err
+	}
 	if f.Kind == protocol.FilterPlain {
-		if sc != nil && !sc.Read || !c.acl.AllowFilter(f.Filter) {
+		if !c.rules().AllowFilter(f.Filter) {
 			return chat.Refuse(chat.NotAuthorized, "you may not subscribe to this filter")
 		}
 		return nil
-	}
-	if sc != nil {
-		switch f.Kind { // PROTOCOL: delivery 12
-		case protocol.FilterEvents, protocol.FilterTyping, protocol.FilterInfo:
-			if !sc.Read || !f.All && !sc.MayRead(f.Conv) {
-				return chat.NoSuchConversation()
-			}
-		case protocol.FilterErrors:
-		default:
-			return chat.Refuse(chat.NotAuthorized, "a device token reads conversations only")
-		}
 	}
 	switch f.Kind {
 	case protocol.FilterSys:
@@ -178,6 +182,32 @@ func (c *conn) mayRead(w *delivery.Subscribe) error {
 	}
 	return nil
 }
+
+// inScope checks a filter against the limits of the device token, if there is one (PROTOCOL: delivery 12).
+func (c *conn) inScope(f *protocol.Filter) error {
+	sc := c.id.Scope
+	if sc == nil {
+		return nil
+	}
+	switch f.Kind {
+	case protocol.FilterEvents, protocol.FilterTyping, protocol.FilterInfo:
+		if !sc.Read || !f.All && !sc.MayRead(f.Conv) {
+			return chat.NoSuchConversation()
+		}
+	case protocol.FilterPlain:
+		if !sc.Read || sc.Convs != nil {
+			return chat.Refuse(chat.NotAuthorized, "a device token reads conversations only")
+		}
+	case protocol.FilterErrors:
+	default:
+		return chat.Refuse(chat.NotAuthorized, "a device token reads conversations only")
+	}
+	return nil
+}
+
+// mayResume says whether a device with a token may go on with a session that has a filter: else the
+// client id of another device of the user would open what the token does not.
+func (c *conn) mayResume(f *protocol.Filter) bool { return c.inScope(f) == nil }
 
 // mayReadConv checks a filter that names one conversation.
 func (c *conn) mayReadConv(w *delivery.Subscribe) error {

@@ -44,7 +44,7 @@ func (c *conn) mayWill(w *willSpec) error {
 	}
 	switch t.Kind {
 	case protocol.PubPlain:
-		if !c.acl.AllowPublish(w.Topic) {
+		if !c.rules().AllowPublish(w.Topic) {
 			return chat.Refuse(chat.NotAuthorized, "you may not publish to the topic of your will")
 		}
 	case protocol.PubPost:
@@ -53,6 +53,9 @@ func (c *conn) mayWill(w *willSpec) error {
 		}
 		_, err = protocol.DecodeEvent(t.View, w.Payload)
 	case protocol.PubStatus:
+		if c.id.Scope != nil {
+			return chat.Refuse(chat.NotAuthorized, "a device token sets no status")
+		}
 		_, _, err = protocol.ParseStatus(w.Payload)
 	default:
 		return chat.Refuse(chat.BadRequest, "a will is a post, a status or a plain message")

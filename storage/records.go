@@ -152,6 +152,7 @@ type Journal struct {
 	PID  uint16 `cbor:"2,keyasint"`
 	Hash uint64 `cbor:"3,keyasint"`
 	Seq  uint64 `cbor:"4,keyasint,omitempty"`
+	N    uint64 `cbor:"5,keyasint,omitempty"` // of this publish: unique in the store
 }
 
 // Profile is what petrel keeps about a user beside the account (SpaceProfile).

@@ -82,7 +82,7 @@ func validFilter(f string) error {
 	return nil
 }
 
-// ReloadACL takes over new rules; nil: DefaultACL. Connections have them once they are compiled anew.
+// ReloadACL takes over new rules; nil: DefaultACL. What was compiled before is stale from then on.
 func (s *Service) ReloadACL(rules []Rule) error {
 	if err := validateRules(rules); err != nil {
 		return err
@@ -102,19 +102,20 @@ func (s *Service) ReloadACL(rules []Rule) error {
 
 // ACL is what one connection may do with plain topics. It doesn't change, and any goroutine may ask it.
 type ACL struct {
+	rules               *[]Rule  // what it was compiled from
 	read, write         []string // filters that allow
 	denyRead, denyWrite []string
 }
 
 // Compile picks the rules for one connection.
 func (s *Service) Compile(id Identity, clientID string) *ACL {
-	a := new(ACL)
+	a := &ACL{rules: s.rules.Load()}
 	if id.Scope != nil && id.Scope.Convs != nil {
 		return a // a token for some conversations is for nothing else
 	}
 	mayRead := id.Scope == nil || id.Scope.Read
 	mayWrite := id.Scope == nil || id.Scope.Write
-	for _, r := range *s.rules.Load() {
+	for _, r := range *a.rules {
 		if !r.appliesTo(id) {
 			continue
 		}
@@ -138,6 +139,9 @@ func (s *Service) Compile(id Identity, clientID string) *ACL {
 	}
 	return a
 }
+
+// Stale says whether a was compiled from rules that are no longer in force. It costs one atomic load.
+func (s *Service) Stale(a *ACL) bool { return a.rules != s.rules.Load() }
 
 func (r *Rule) appliesTo(id Identity) bool {
 	for _, u := range r.Users {
@@ -202,9 +206,10 @@ func (a *ACL) AllowFilter(filter string) bool {
 	return covered(a.read, filter) && !covered(a.denyRead, filter)
 }
 
-// AllowDeliver says whether a message to a topic that an allowed filter matches may be delivered.
+// AllowDeliver says whether a message to a topic may be delivered. The subscription that it matches may
+// have been made under other rules, or with another credential of the same device.
 func (a *ACL) AllowDeliver(topic string) bool {
-	return !covered(a.denyRead, topic)
+	return covered(a.read, topic) && !covered(a.denyRead, topic)
 }
 
 func covered(filters []string, inner string) bool {

@@ -42,8 +42,8 @@ type Config struct {
 	Retention   Retention  `yaml:"retention" reload:"yes"`
 	Presence    Presence   `yaml:"presence" reload:"yes"`
 	KeepAlive   KeepAlive  `yaml:"keep_alive" reload:"yes"`
-	Auth        Auth       `yaml:"auth" reload:"yes"`
-	ACL         []Rule     `yaml:"acl" reload:"yes"`          // plain topics; without a matching rule: refused
+	Auth        Auth       `yaml:"auth"`
+	ACL         []Rule     `yaml:"acl" reload:"yes"`          // plain topics; without a rule that allows: refused
 	DenyFilters []string   `yaml:"deny_filters" reload:"yes"` // subscriptions to exactly these filters are refused
 	Admins      []string   `yaml:"admins" reload:"yes"`       // user ids that may call rpc/admin.* and read $SYS
 	Log         Log        `yaml:"log"`
@@ -103,11 +103,10 @@ type Limits struct {
 	TopicLevels           int           `yaml:"topic_levels"`            // of a topic or filter
 	Inflight              int           `yaml:"inflight"`                // unacknowledged messages to a client of MQTT 5
 	InflightV3            int           `yaml:"inflight_v3"`             // and to one of MQTT 3.1.1
-	InflightBytes         Size          `yaml:"inflight_bytes"`          // and their bytes, either way
 	ReceiveMaximum        int           `yaml:"receive_maximum"`         // unacknowledged messages from a client of MQTT 5; stated to it below 65535
 	UserProperties        int           `yaml:"user_properties"`         // of a packet
-	SessionsPerUser       int           `yaml:"sessions_per_user"`
-	Retained              int           `yaml:"retained"` // retained messages on plain topics, in all
+	SessionsPerUser       int           `yaml:"sessions_per_user"`       // that outlive their connections
+	Retained              int           `yaml:"retained"`                // retained messages on plain topics, in all
 	Queue                 Queue         `yaml:"queue"`
 }
 
@@ -142,7 +141,7 @@ type KeepAlive struct {
 // Auth says how users prove who they are.
 type Auth struct {
 	Argon2       Argon2       `yaml:"argon2"`
-	JWT          JWT          `yaml:"jwt"`
+	JWT          JWT          `yaml:"jwt" reload:"yes"`
 	Certificates Certificates `yaml:"certificates"`
 	Throttle     Throttle     `yaml:"throttle"`
 }
@@ -186,8 +185,8 @@ type Throttle struct {
 	Max      time.Duration `yaml:"max"`
 }
 
-// Rule lets users read or write plain topics, or with Deny forbids it. The first rule that matches user,
-// topic and direction decides.
+// Rule lets users read or write plain topics, or with Deny forbids it. What no rule lets is forbidden, and
+// a rule with Deny wins over all others, wherever it stands.
 type Rule struct {
 	Users  []string `yaml:"users"`  // user ids; * is every authenticated user, guest whoever gave no name
 	Filter string   `yaml:"filter"` // topic filter; %u is the user, %c the client id
@@ -223,7 +222,7 @@ func Default() Config {
 			RequestsPerSecond: 100, EventsPerSecond: 200, Burst: 2,
 			Connections: 100_000, ConnectionsPerAddress: 1000,
 			Subscriptions: 1000, TopicLevels: 32,
-			Inflight: 256, InflightV3: 20, InflightBytes: 256 * KiB, ReceiveMaximum: 65_535,
+			Inflight: 256, InflightV3: 20, ReceiveMaximum: 65_535,
 			UserProperties: 32, SessionsPerUser: 64, Retained: 1_000_000,
 			Queue: Queue{Messages: 100_000, Bytes: 64 * MiB, BytesPerUser: 256 * MiB},
 		},

@@ -140,7 +140,7 @@ petrel.yaml:4: limits.topic_levels: 1 must be from 4 to 32768
 petrel.yaml:6: log.level: "loud" must be one of trace, debug, info, warn, error`},
 		"duration":     {"presence:\n  coalesce: 3\n", `petrel.yaml:2: presence.coalesce: "3" is no duration: write a number and its unit, like 300ms, 10s, 15m, 12h or 30d`},
 		"twice":        {"data: a\ndata: b\n", `petrel.yaml:2: data: stands here a second time (first at petrel.yaml:1): keep one`},
-		"scalar group": {"limits: 3\n", `petrel.yaml:1: limits: is a group: its settings (connect_timeout, write_timeout, drain_timeout, packet, packet_before_auth, event, group_members, requests_per_second, events_per_second, burst, connections, connections_per_address, subscriptions, topic_levels, inflight, inflight_v3, inflight_bytes, receive_maximum, user_properties, sessions_per_user, retained, queue) stand below it, indented`},
+		"scalar group": {"limits: 3\n", `petrel.yaml:1: limits: is a group: its settings (connect_timeout, write_timeout, drain_timeout, packet, packet_before_auth, event, group_members, requests_per_second, events_per_second, burst, connections, connections_per_address, subscriptions, topic_levels, inflight, inflight_v3, receive_maximum, user_properties, sessions_per_user, retained, queue) stand below it, indented`},
 		"no list":      {"admins: ann\n", `petrel.yaml:1: admins: is a list: write [ann], or each entry on a line of its own after "- "`},
 		"map for list": {"mqtt:\n  addr: 127.0.0.1:1\n", `petrel.yaml:2: mqtt: is a list: begin each entry with "- "`},
 		"list":         {"data: [a]\n", `petrel.yaml:1: data: is a single value, no list`},

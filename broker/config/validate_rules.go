@@ -33,13 +33,12 @@ func (c *checker) limits(l Limits) {
 	// Receive Maximum and packet ids have 16 bits [MQTT-2.2.1-3].
 	c.count("limits.inflight", l.Inflight, 1, 65_535)
 	c.count("limits.inflight_v3", l.InflightV3, 1, 65_535)
-	c.size("limits.inflight_bytes", l.InflightBytes, KiB, GiB)
 	c.count("limits.receive_maximum", l.ReceiveMaximum, 1, 65_535)
 	c.count("limits.user_properties", l.UserProperties, 0, 65_535)
 	c.count("limits.sessions_per_user", l.SessionsPerUser, 1, 1_000_000)
 	c.size("limits.queue.bytes", l.Queue.Bytes, 0, 1<<50)
 	c.size("limits.queue.bytes_per_user", l.Queue.BytesPerUser, 0, 1<<50)
-	if l.Queue.BytesPerUser < l.Queue.Bytes {
+	if l.Queue.BytesPerUser > 0 && l.Queue.BytesPerUser < l.Queue.Bytes {
 		c.fault("limits.queue.bytes_per_user", "%s is less than limits.queue.bytes (%s), which one session alone may use", l.Queue.BytesPerUser, l.Queue.Bytes)
 	}
 }

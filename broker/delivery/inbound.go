@@ -22,6 +22,7 @@ type Inbound struct {
 	done  bool
 	err   error
 	seq   uint64
+	mark  uint64 // its number in the journal; 0: it is not journalled
 	Topic string
 	ID    string // the event's own id, for the line on u/{me}/errors
 }
@@ -212,6 +213,9 @@ func (s *Session) acknowledge(in *Inbound) {
 	out.append(func(b []byte) []byte {
 		b = appendAck(b, typ, in.PID, s.c.V5, code, props)
 		end = out.sent + out.flying + int64(len(b))
+		if in.mark != 0 {
+			out.marks = append(out.marks, in.mark)
+		}
 		return b
 	})
 	if in.err != nil && !s.c.V5 {
@@ -288,12 +292,14 @@ func (s *Session) Release(pid uint16) {
 	}
 }
 
-// Mark returns what the journal keeps of a publish: only durable sessions come back with a retry.
-func (s *Session) Mark(pid uint16, hash uint64) storage.Journal {
-	if !s.durable {
+// Mark returns what the journal keeps of a publish at QoS 1: only durable sessions come back with a retry.
+// At QoS 2 the packet id itself is stored, see With. Call it before the publish is handed on.
+func (in *Inbound) Mark() storage.Journal {
+	if !in.s.durable || in.qos != 1 {
 		return storage.Journal{}
 	}
-	return storage.Journal{SID: s.SID, PID: pid, Hash: hash}
+	in.mark = in.s.r.o.Hub.NextJournal()
+	return storage.Journal{SID: in.s.SID, PID: in.PID, Hash: in.hash, N: in.mark}
 }
 
 // With returns what must be stored together with a QoS 2 publish: that its packet id is in use.

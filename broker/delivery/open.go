@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/petrelchat/petrel/broker/plain"
-
+	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
 )
@@ -24,16 +24,18 @@ func (r *Registry) Open(c *Connect) (s *Session, present bool, err error) {
 		r: r, key: c.Key, c: c, ended: make(chan struct{}), subs: make(map[string]*subscription),
 		durable: c.Expiry > 0, expiry: c.Expiry, resuming: true,
 	}
-	s.win.max = r.o.Window3
+	limits := r.limits.Load()
+	s.win.max = limits.Window3
 	if c.V5 {
-		s.win.max = r.o.Window
+		s.win.max = limits.Window
 		if c.Window > 0 {
 			s.win.max = min(s.win.max, c.Window)
 		}
 	}
 	s.link = &link{c: c, max: c.MaxPacket}
 	s.link.aliases.max = min(c.Aliases, aliasesMax)
-	s.link.out = newOutbox(c.Conn, r.o.Timeout, func(error) { c.Kick(Broken) })
+	s.link.out = newOutbox(c.Conn, limits.Timeout, func(error) { c.Kick(Broken) })
+	s.link.out.handed = r.o.Handed
 	r.claim(s)
 	present, err = s.load()
 	if err != nil {
@@ -82,6 +84,11 @@ func (s *Session) load() (present bool, err error) {
 		return false, err
 	}
 	now := r.o.Now().UnixMilli()
+	if !ok || expired(&rec, now) {
+		if err := s.hasRoom(now); err != nil {
+			return false, err
+		}
+	}
 	if ok && (s.c.Clean || expired(&rec, now)) {
 		if err := r.EndSession(s.key, &rec); err != nil {
 			return false, err
@@ -109,6 +116,9 @@ func (s *Session) load() (present bool, err error) {
 		x, err := s.parse(sub)
 		if err != nil {
 			continue // a filter that the rules no longer allow
+		}
+		if s.c.MayResume != nil && !s.c.MayResume(&x.f) {
+			return false, chat.Refuse(chat.NotAuthorized, "this client id has a session that your token may not resume: take another id")
 		}
 		s.subs[sub.Filter] = x
 		s.index.add(x)
@@ -289,6 +299,13 @@ func (s *Session) Start() error {
 
 	if err := s.missed(since, upTo); err != nil {
 		return err
+	}
+	if s.durable && len(s.subs) > 0 {
+		// That the session is connected must be on disk before anything is sent: after a crash, what is sent
+		// again would else look as if it had never been.
+		if err := r.o.Pipeline.Barrier(); err != nil {
+			return err
+		}
 	}
 	s.sendAgain()
 	s.mu.Lock()

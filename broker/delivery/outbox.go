@@ -13,10 +13,12 @@ type outbox struct {
 	conn    net.Conn
 	timeout time.Duration
 	fail    func(error) // called once, on the writer's goroutine
+	handed  *Handed
 
 	mu      sync.Mutex
 	buf     []byte
 	spare   []byte
+	marks   []uint64 // journalled publishes whose acknowledgements are in buf
 	writing bool
 	broken  bool
 	closing bool // close the connection when everything is written
@@ -87,7 +89,12 @@ func (o *outbox) write() {
 			return
 		}
 		o.buf, o.spare, o.flying = o.spare, nil, int64(len(b))
+		marks := o.marks
+		o.marks = nil
 		o.mu.Unlock()
+		if len(marks) > 0 {
+			o.handed.note(marks)
+		}
 
 		err := o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
 		n := 0

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"encoding/binary"
+	"errors"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,8 @@ type plainOwner struct {
 	journal  *hub.Journal
 	in       chan plainWork
 	slots    chan struct{}
-	next     uint64 // the number of the next message
+	limits   *Limits // those in force
+	next     uint64  // the number of the next message
 	turns    uint64
 	matches  plain.Matches
 	done     atomic.Uint64 // all messages up to this number are durable and were offered
@@ -32,6 +34,7 @@ type plainOwner struct {
 	comps  []func()
 	ends   []uint64      // sessions that ended and have more to free
 	undone []func(error) // who is refused when the batch cannot be stored
+	works  []plainWork   // what the batch has besides publishes
 	last   uint64        // highest number in the batch
 	swept  string        // where the sweep of the retained messages goes on
 }
@@ -46,10 +49,9 @@ type plainWork struct {
 	end     bool
 	retain  []retainedFor
 	sweep   bool
-
-	s   *Session // whose; for end, reserve, release, rec, comp, retain
-	sid uint64   // for end of a session that is not in memory
-	run func()   // after the sync
+	s       *Session // whose; for end, reserve, release, rec, comp, retain
+	sid     uint64   // for end of a session that is not in memory
+	run     func()   // after the sync
 }
 
 // PlainPublish is a message for plain subscribers.
@@ -75,17 +77,18 @@ type retainedFor struct {
 
 func newPlainOwner(r *Registry) (*plainOwner, error) {
 	p := &plainOwner{
-		r: r, index: plain.NewIndex(), queue: plain.NewQueue(r.o.Store, r.o.QueueMax, 10_000),
+		r: r, index: plain.NewIndex(), queue: plain.NewQueue(r.o.Store, plain.Limits{}, 10_000),
 		in: make(chan plainWork, 1024), slots: make(chan struct{}, 4), batch: new(storage.Batch),
 		next: firstMessage(r.o.Store.LastCommit()),
 	}
-	p.journal = hub.NewJournal(func() uint64 { return r.o.Hub.NextJournal() }, r.o.Handed)
+	p.queue.LimitUsers(sessionUsers{r})
+	p.journal = hub.NewJournal(func() uint64 { return r.o.Hub.NextJournal() })
 	p.done.Store(p.next - 1)
 	for range cap(p.slots) {
 		p.slots <- struct{}{}
 	}
 	var err error
-	if p.retained, err = plain.LoadRetained(r.o.Store, r.o.RetainedMax); err != nil {
+	if p.retained, err = plain.LoadRetained(r.o.Store, 0); err != nil {
 		return nil, err
 	}
 	prefix := storage.In(storage.SpaceMeta).Str("ending")
@@ -111,12 +114,12 @@ func (p *plainOwner) loadFilters() error {
 	err := p.r.o.Store.Scan(prefix, nil, func(k storage.Key, v []byte) bool {
 		sid, rest, ok := storage.TakeU64(k[len(prefix):])
 		filter, _, ok2 := storage.TakeStr(rest)
-		if !ok || !ok2 || len(v) < 5 {
+		if !ok || !ok2 || len(v) < filterHead {
 			bad = storage.ErrRecord
 			return false
 		}
 		share, bare := splitShare(filter)
-		p.index.Add(bare, indexSub(sid, v[0], binary.BigEndian.Uint32(v[1:]), share))
+		p.index.Add(bare, indexSub(sid, v[0], binary.BigEndian.Uint32(v[1:filterHead]), share))
 		return true
 	})
 	if err == nil {
@@ -130,8 +133,11 @@ func indexSub(sid uint64, options byte, id uint32, share string) plain.Sub {
 		RetainHandling: options >> 4 & 3, SubID: id, Share: share}
 }
 
-func filterRecord(options byte, id uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{options}, id)
+// filterHead is how long options and identifier are in the record of a filter; the user follows.
+const filterHead = 5
+
+func filterRecord(options byte, id uint32, user string) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{options}, id), user...)
 }
 
 // doneNumber waits for a dispatch that is under way: a message that is read from the queue before it was
@@ -155,6 +161,7 @@ func (p *plainOwner) run() {
 				return
 			}
 			<-p.slots
+			p.takeLimits()
 			runtime.Gosched() // a SUBSCRIBE that came before takes effect before, and the batch grows
 			p.handle(first)
 			for more := true; more && p.batch.Len() < 2048; {
@@ -169,7 +176,7 @@ func (p *plainOwner) run() {
 			}
 			p.flush()
 		case <-idle.C:
-			if p.journal.Waiting() || len(p.ends) > 0 {
+			if p.journal.Tick() || len(p.ends) > 0 {
 				<-p.slots
 				ends := p.ends
 				p.ends = nil
@@ -182,16 +189,25 @@ func (p *plainOwner) run() {
 	}
 }
 
+// takeLimits takes over the registry's limits if they have changed.
+func (p *plainOwner) takeLimits() {
+	if l := p.r.limits.Load(); l != p.limits {
+		p.limits = l
+		p.queue.SetLimits(l.Queue)
+		p.retained.SetMost(l.Retained)
+	}
+}
+
 // flush commits the batch. It holds one slot.
 func (p *plainOwner) flush() {
 	p.queue.Seal(p.batch)
-	record := p.journal.Into(p.batch)
+	key := p.journal.Into(p.batch)
 	b, comps, last := p.batch, p.comps, p.last
-	undone := p.undone
-	p.batch, p.comps, p.undone = new(storage.Batch), nil, nil
+	undone, works := p.undone, p.works
+	p.batch, p.comps, p.undone, p.works = new(storage.Batch), nil, nil, nil
+	b.Vital = len(undone) == 0 // who reads goes on when the disk is full
 	err := p.r.o.Pipeline.Commit(b, func(commit uint64) {
 		p.slots <- struct{}{}
-		p.journal.Release(record)
 		p.r.Begin()
 		if last > 0 {
 			p.done.Store(last)
@@ -200,6 +216,7 @@ func (p *plainOwner) flush() {
 			run()
 		}
 		p.r.End(commit)
+		p.journal.Release(key)
 	})
 	p.journal.Committed(err == nil)
 	if err == nil {
@@ -215,10 +232,20 @@ func (p *plainOwner) flush() {
 	for _, done := range undone {
 		done(refusal)
 	}
+	if errors.Is(err, storage.ErrFull) && len(undone) > 0 && len(works) > 0 {
+		<-p.slots
+		for _, w := range works { // it only came together with what a full disk does not take
+			p.handle(w)
+		}
+		p.flush()
+	}
 }
 
 // handle adds one piece of work to the batch.
 func (p *plainOwner) handle(w plainWork) {
+	if w.publish == nil {
+		p.works = append(p.works, w)
+	}
 	switch {
 	case w.publish != nil:
 		p.publish(w.publish)

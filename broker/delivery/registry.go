@@ -33,26 +33,43 @@ type Watcher interface {
 
 // Options of a registry.
 type Options struct {
-	Store       storage.Store
-	Pipeline    *hub.Pipeline
-	Hub         Log
-	Watcher     Watcher     // may be nil
-	Handed      *hub.Handed // shared with the hub; nil: no retry without id is recognised after a crash
-	Now         func() time.Time
-	Timeout     time.Duration // of one write to a connection
-	Window      int           // packets on their way to an MQTT 5 client; 0: 256
-	Window3     int           // the same for MQTT 3.1.1; 0: 20
-	QueueMax    plain.Limits  // bounds of one session's queue of plain messages
-	RetainedMax int64         // retained messages; 0: no limit
-	SessionsV3  time.Duration // how long a 3.1.1 session outlives its connection
-	SessionsMax time.Duration // at most, for MQTT 5
-	Log         *slog.Logger
+	Store    storage.Store
+	Pipeline *hub.Pipeline
+	Hub      Log
+	Watcher  Watcher // may be nil
+	Handed   *Handed // nil: no retry without id is recognised after a crash
+	Now      func() time.Time
+	Limits
+	Log *slog.Logger
+}
+
+// Limits bound what may be on its way to a session and wait for it on disk.
+type Limits struct {
+	Timeout  time.Duration // of one write to a connection; 0: 30 s
+	Window   int           // packets on their way to an MQTT 5 client; 0: 256
+	Window3  int           // the same for MQTT 3.1.1; 0: 20
+	Queue    plain.Limits  // plain messages that wait
+	Retained int64         // retained messages; 0: no limit
+}
+
+func (l Limits) withDefaults() *Limits {
+	if l.Window <= 0 {
+		l.Window = 256
+	}
+	if l.Window3 <= 0 {
+		l.Window3 = 20
+	}
+	if l.Timeout <= 0 {
+		l.Timeout = 30 * time.Second
+	}
+	return &l
 }
 
 // Registry knows the sessions that are online. It is the hub's sink.
 type Registry struct {
-	o     Options
-	plain *plainOwner
+	o      Options
+	limits atomic.Pointer[Limits]
+	plain  *plainOwner
 
 	mu         sync.Mutex
 	dispatched uint64 // all events of commits up to here were offered to the sessions that are online
@@ -82,17 +99,8 @@ type Registry struct {
 // New loads what the last run left (unacknowledged inbound packets, plain filters) and starts the
 // registry's goroutines: the owner of plain messages and the one that stores positions.
 func New(o Options) (*Registry, error) {
-	if o.Window <= 0 {
-		o.Window = 256
-	}
-	if o.Window3 <= 0 {
-		o.Window3 = 20
-	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = 30 * time.Second
 	}
 	r := &Registry{
 		o: o, users: make(map[string][]*Session), sids: make(map[uint64]*Session),
@@ -100,6 +108,7 @@ func New(o Options) (*Registry, error) {
 		dirty:      make(map[*Session]struct{}),
 		dispatched: o.Store.LastCommit(), crashed: o.Store.LastCommit(), stop: make(chan struct{}),
 	}
+	r.limits.Store(o.Limits.withDefaults())
 	r.matches.New = func() any { return new(plain.Matches) }
 	r.shares.all, r.shares.dirty = make(map[shareKey]*share), make(map[*share]struct{})
 	r.lastSID = (o.Store.LastCommit() + 1) << 20
@@ -140,16 +149,13 @@ func (r *Registry) recover() error {
 	marks := make(map[uint64][]storage.Journal)
 	b := storage.Batch{Vital: true}
 	var bad error
-	prefix := storage.In(storage.SpaceJournal)
-	err := r.o.Store.Scan(prefix, nil, func(k storage.Key, v []byte) bool {
+	err := r.o.Store.Scan(storage.In(storage.SpaceJournal), nil, func(k storage.Key, v []byte) bool {
 		var list []storage.Journal
-		n, _, ok := storage.TakeU64(k[len(prefix):])
-		if bad = storage.Unmarshal(v, &list); bad != nil || !ok {
-			bad = errors.Join(bad, storage.ErrRecord)
+		if bad = storage.Unmarshal(v, &list); bad != nil {
 			return false
 		}
 		for _, m := range list {
-			if r.o.Handed.Kept(n) {
+			if r.o.Handed.kept(m.N) {
 				marks[m.SID] = append(marks[m.SID], m)
 			}
 		}
@@ -184,7 +190,7 @@ func (r *Registry) recover() error {
 			return err
 		}
 	}
-	return r.o.Handed.Reset((r.o.Store.LastCommit() + 1) << 20) // where the hub begins to number
+	return r.o.Handed.reset((r.o.Store.LastCommit() + 1) << 20) // where the hub begins to number
 }
 
 // Begin, Deliver, Moved and End make the registry the hub's sink. They run on the pipeline's goroutine.

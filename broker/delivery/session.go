@@ -25,12 +25,15 @@ type Connect struct {
 	Problems  bool            // the client takes reason strings
 	Catchup   uint64          // at most the last N events of each conversation; 0: all
 	Convs     map[string]bool // the only conversations that this device may use; nil: all
-	ReadOnly  bool
-	Quiet     bool                    // does not count for presence
-	NoCursors bool                    // moves no cursor of its user
-	Denied    func(topic string) bool // plain topics that a rule forbids to deliver; nil: none
-	Owner     any                     // whose the session is, for hooks
-	Addr      string
+	// MayResume says whether the session may be resumed though it has this filter; nil: it may with all.
+	MayResume func(f *protocol.Filter) bool
+	// MaxSessions is how many durable sessions the user may have; 0: any number.
+	MaxSessions int
+	Quiet       bool                    // does not count for presence
+	NoCursors   bool                    // moves no cursor of its user
+	Denied      func(topic string) bool // plain topics that a rule forbids to deliver; nil: none
+	Owner       any                     // whose the session is, for hooks
+	Addr        string
 	// Kick ends the connection for a reason of the server's. It must not block.
 	Kick func(why Why)
 }

@@ -40,7 +40,10 @@ func (l *owed) advance(seq uint64) {
 		l.spans = l.spans[1:]
 	}
 	if len(l.spans) > 0 {
-		l.spans[0].first = max(l.spans[0].first, seq+1)
+		x := &l.spans[0]
+		if x.first = max(x.first, seq+1); x.sent < x.first {
+			x.sent = 0
+		}
 	}
 }
 

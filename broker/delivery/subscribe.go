@@ -49,7 +49,7 @@ func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
 			changed = true
 			added[i] = x
 			if s.durable && x.f.Kind == protocol.FilterPlain {
-				b.Set(storage.In(storage.SpaceFilter).U64(s.SID).Str(x.filter), filterRecord(x.options, x.id))
+				b.Set(storage.In(storage.SpaceFilter).U64(s.SID).Str(x.filter), filterRecord(x.options, x.id, s.key.User))
 			}
 		}
 	}
@@ -276,6 +276,9 @@ func (s *Session) Retained(w Subscribe, isNew bool) error {
 	for after := ""; ; {
 		var queued []retainedFor
 		next, err := s.r.plain.retained.Match(w.Filter.Filter, after, 256, s.r.o.Now().UnixMilli(), func(_ string, m *plain.Message) bool {
+			if s.c.Denied != nil && s.c.Denied(m.Topic) {
+				return true
+			}
 			if min(m.QoS, x.QoS) > 0 {
 				queued = append(queued, retainedFor{m, plain.Target{SID: s.SID, QoS: x.QoS, SubIDs: ids}})
 				return true

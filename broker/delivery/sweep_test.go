@@ -33,7 +33,7 @@ func TestSweepRetained(t *testing.T) {
 	pipeline := hub.NewPipeline(store, func(err error) { t.Errorf("the store failed: %v", err) })
 	var now atomic.Int64
 	reg, err := delivery.New(delivery.Options{
-		Store: store, Pipeline: pipeline, RetainedMax: expiring + staying, Now: func() time.Time { return time.UnixMilli(now.Load()) },
+		Store: store, Pipeline: pipeline, Limits: delivery.Limits{Retained: expiring + staying}, Now: func() time.Time { return time.UnixMilli(now.Load()) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ func (w *owner) decide(r *Request) {
 	if r.AutoJoin && c.st.Head > 0 {
 		if m, ok := c.st.Member(r.Cmd.Actor); !ok || m.Role == chat.RoleNone {
 			join := chat.Command{Op: chat.OpJoin, Actor: r.Cmd.Actor}
-			if d, err := c.st.Decide(join, w.h.o.Now(), w.h.o.Limits); err == nil {
+			if d, err := c.st.Decide(join, w.h.o.Now(), *w.h.limits.Load()); err == nil {
 				w.append(r.Conv, c, d.Events, 0)
 			}
 		}
@@ -27,7 +27,7 @@ func (w *owner) decide(r *Request) {
 			return
 		}
 	}
-	d, err := c.st.Decide(cmd, w.h.o.Now(), w.h.o.Limits)
+	d, err := c.st.Decide(cmd, w.h.o.Now(), *w.h.limits.Load())
 	if err != nil {
 		r.Done(Result{Err: err})
 		return
@@ -103,6 +103,7 @@ func (w *owner) append(id string, c *conv, events []chat.Event, origin uint64) {
 		return
 	}
 	w.convs[id] = c
+	w.posted = true
 	w.touched[id] = struct{}{}
 	fresh := c.st.Head == 0
 	for i := range events {
@@ -215,7 +216,7 @@ func (w *owner) move(m *Move) {
 	delete(w.ownRead, ownRead{m.Conv, m.User})
 	w.touched[m.Conv] = struct{}{}
 	w.batch.Set(storage.In(storage.SpaceCursor).Str(m.Conv).Str(m.User), storage.AppendCursor(nil, next))
-	w.comps = append(w.comps, completion{done: m.Done, moved: &CursorMoved{
+	w.comps = append(w.comps, completion{done: m.Done, move: m, moved: &CursorMoved{
 		Conv: m.Conv, User: m.User, Cursor: next,
 		Authors: w.authors(m.Conv, m.User, min(old.Delivered, old.Read), next),
 		ReadNow: next.Read > old.Read,

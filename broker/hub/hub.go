@@ -53,7 +53,6 @@ type Options struct {
 	Sink     Sink
 	Codec    Codec
 	Limits   chat.Limits
-	Handed   *Handed      // nil: no retry without id is recognised after a crash
 	Now      func() int64 // ms since 1970
 	Owners   int          // owner goroutines; 0: 2
 	CacheMax int          // conversations kept in memory by each owner; 0: 10,000
@@ -68,6 +67,7 @@ type Hub struct {
 	owners  []*owner
 	wg      sync.WaitGroup
 	journal atomic.Uint64
+	limits  atomic.Pointer[chat.Limits]
 	heads   heads
 }
 
@@ -83,6 +83,7 @@ func New(o Options) *Hub {
 		o.Now = func() int64 { return time.Now().UnixMilli() }
 	}
 	h := &Hub{o: o, seed: maphash.MakeSeed()}
+	h.SetLimits(o.Limits)
 	h.heads.init(o.Store.LastCommit())
 	h.journal.Store((o.Store.LastCommit() + 1) << 20)
 	for range o.Owners {
@@ -93,6 +94,9 @@ func New(o Options) *Hub {
 	}
 	return h
 }
+
+// SetLimits changes what commands are judged by from now on.
+func (h *Hub) SetLimits(l chat.Limits) { h.limits.Store(&l) }
 
 // Close lets the owners finish what they were given, and stops them. Nothing may be submitted after.
 func (h *Hub) Close() {

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/petrelchat/petrel/chat"
@@ -35,6 +36,7 @@ type owner struct {
 	retries map[retryKey]chat.Prior
 	journal *Journal
 	ownRead map[ownRead]chat.Cursor
+	posted  bool // the batch has something of publishers, which a full disk refuses
 }
 
 type retryKey struct{ conv, user, id string }
@@ -50,6 +52,7 @@ type completion struct {
 	deliver *Delivery
 	own     *ownEvent
 	moved   *CursorMoved
+	move    *Move // whose answer done is
 	done    func(Result)
 	res     Result
 }
@@ -64,7 +67,7 @@ func newOwner(h *Hub) *owner {
 	w := &owner{
 		h: h, in: make(chan work, ownerQueue), slots: make(chan struct{}, outstanding),
 		convs: make(map[string]*conv), touched: make(map[string]struct{}),
-		retries: make(map[retryKey]chat.Prior), ownRead: make(map[ownRead]chat.Cursor), batch: new(storage.Batch), journal: NewJournal(h.NextJournal, h.o.Handed),
+		retries: make(map[retryKey]chat.Prior), ownRead: make(map[ownRead]chat.Cursor), batch: new(storage.Batch), journal: NewJournal(h.NextJournal),
 	}
 	for range outstanding {
 		w.slots <- struct{}{}
@@ -89,7 +92,7 @@ func (w *owner) run() {
 			w.flushSlot()
 			w.evict()
 		case <-idle.C:
-			if w.journal.Waiting() {
+			if w.journal.Tick() {
 				w.flush()
 			}
 			idle.Reset(idleFlush)
@@ -122,7 +125,9 @@ func (w *owner) flushSlot() {
 		w.batch.Set(storage.In(storage.SpaceCursor).Str(k.conv).Str(k.user), storage.AppendCursor(nil, cur))
 	}
 	clear(w.ownRead)
-	b, comps, record := w.batch, w.comps, w.journal.Into(w.batch)
+	w.batch.Vital = !w.posted // who reads goes on when the disk is full
+	w.posted = false
+	b, comps, key := w.batch, w.comps, w.journal.Into(w.batch)
 	w.batch, w.comps = new(storage.Batch), nil
 	if b.Len() == 0 && len(comps) == 0 {
 		w.slots <- struct{}{}
@@ -130,23 +135,33 @@ func (w *owner) flushSlot() {
 	}
 	err := w.h.o.Pipeline.Commit(b, func(commit uint64) {
 		w.slots <- struct{}{}
-		w.journal.Release(record)
 		w.complete(comps, commit)
+		w.journal.Release(key)
 	})
 	w.journal.Committed(err == nil)
-	if err != nil {
-		w.slots <- struct{}{}
-		w.undo(comps, err)
-	}
-	clear(w.touched)
 	clear(w.retries)
+	if err == nil {
+		clear(w.touched)
+		return
+	}
+	w.slots <- struct{}{}
+	moves := w.undo(comps, err)
+	clear(w.touched)
+	for _, m := range moves {
+		w.move(m)
+	}
+	if len(moves) > 0 {
+		w.flush()
+	}
 }
 
 // NextJournal returns the next number of a journal record.
 func (h *Hub) NextJournal() uint64 { return h.journal.Add(1) }
 
-// undo answers a batch that was not stored: its conversations are read anew from the disk.
-func (w *owner) undo(comps []completion, err error) {
+// undo answers a batch that was not stored: its conversations are read anew from the disk. It returns the
+// cursor moves that only came together with what a full disk does not take.
+func (w *owner) undo(comps []completion, err error) (moves []*Move) {
+	retry := errors.Is(err, storage.ErrFull) && slices.ContainsFunc(comps, func(c completion) bool { return c.deliver != nil })
 	for id := range w.touched {
 		delete(w.convs, id)
 	}
@@ -156,10 +171,14 @@ func (w *owner) undo(comps []completion, err error) {
 		err = chat.Refuse(chat.Unavailable, "the server cannot store messages now; try again later")
 	}
 	for i := range comps {
-		if comps[i].done != nil {
-			comps[i].done(Result{Err: err})
+		switch c := &comps[i]; {
+		case c.move != nil && retry:
+			moves = append(moves, c.move)
+		case c.done != nil:
+			c.done(Result{Err: err})
 		}
 	}
+	return moves
 }
 
 // complete runs on the pipeline's goroutine.
@@ -201,7 +220,7 @@ func (w *owner) handle(x work) {
 			x.query.fn(View{State: c.st, Cursors: c.cursors})
 			// What fn saw may still be in this batch: the caller's barrier must come after it.
 			q := x.query
-			w.comps = append(w.comps, completion{done: func(Result) { q.done <- nil }})
+			w.comps = append(w.comps, completion{done: func(res Result) { q.done <- res.Err }})
 			return
 		}
 		x.query.done <- err

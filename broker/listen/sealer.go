@@ -149,12 +149,11 @@ func packState(whole []byte) (state []byte, ok bool) {
 	}
 	created, secret := binary.BigEndian.Uint64(whole[5:]), whole[fixed:]
 	n := int(whole[fixed-1])
-	if created > math.MaxUint32 || n > len(secret) || whole[4] == wholeState {
+	if n > len(secret) {
 		return nil, false
 	}
-	state = make([]byte, 0, 5+n)
-	state = append(state, whole[4])
-	state = binary.BigEndian.AppendUint32(state, uint32(created))
+	state = append(make([]byte, 0, 5+n), whole[4])
+	state = binary.BigEndian.AppendUint32(state, uint32(created)) // until 2106
 	state = append(state, secret[:n]...)
 	again, ok := unpackState(state)
 	return state, ok && bytes.Equal(again, whole)

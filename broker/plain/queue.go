@@ -7,10 +7,11 @@ import (
 	"github.com/petrelchat/petrel/storage"
 )
 
-// Limits bounds what may wait for one session. Zero: no limit.
+// Limits bounds what may wait. Zero: no limit.
 type Limits struct {
-	Messages int64
-	Bytes    int64 // of encoded messages
+	Messages  int64 // for one session
+	Bytes     int64 // for one session, of encoded messages
+	UserBytes int64 // for all sessions of a user together; needs Users
 }
 
 // Queue writes the plain messages that wait for sessions. On disk, under a message number n that the
@@ -38,6 +39,8 @@ type Queue struct {
 	limits  Limits
 	counts  recent[uint64, held]  // by message number
 	usage   recent[uint64, usage] // by session
+	users   Users                 // nil: no limit per user
+	totals  recent[string, int64] // bytes by user
 	batch   changes
 	scratch []Target
 	enc     []byte
@@ -79,9 +82,13 @@ func NewQueue(r storage.Reader, limits Limits, sessions int) *Queue {
 		r: r, limits: limits,
 		counts: newRecent[uint64, held](recentMessages),
 		usage:  newRecent[uint64, usage](sessions),
+		totals: newRecent[string, int64](sessions),
 		batch:  changes{released: make(map[refID]struct{})},
 	}
 }
+
+// SetLimits changes the limits; what waits beyond them stays.
+func (q *Queue) SetLimits(l Limits) { q.limits = l }
 
 // Put stores message n for the targets that get it at QoS 1 or 2 and have room, and returns these: a
 // slice that is valid until the next Put. dropped is the number of those without room. A session may be
@@ -98,12 +105,21 @@ func (q *Queue) Put(b *storage.Batch, n uint64, m *Message, targets []Target) (s
 		}
 		u, err := q.use(t.SID)
 		if err != nil {
+			q.totals = newRecent[string, int64](q.totals.max) // some were charged
 			return nil, 0, err
 		}
-		if q.limits.Messages > 0 && u.messages >= q.limits.Messages || q.limits.Bytes > 0 && u.bytes+size > q.limits.Bytes {
+		full := q.limits.Messages > 0 && u.messages >= q.limits.Messages || q.limits.Bytes > 0 && u.bytes+size > q.limits.Bytes
+		if !full {
+			if full, err = q.userFull(u.user, size); err != nil {
+				q.totals = newRecent[string, int64](q.totals.max) // some were charged
+				return nil, 0, err
+			}
+		}
+		if full {
 			dropped++
 			continue
 		}
+		q.charge(u.user, size)
 		stored = append(stored, t)
 	}
 	q.scratch = stored
@@ -150,7 +166,8 @@ func (q *Queue) write(b *storage.Batch, n uint64, m *Message, targets []Target) 
 // an acknowledgement that comes twice does no harm. On an error nothing was added to the batch.
 func (q *Queue) Release(b *storage.Batch, sid, n uint64) (bool, error) {
 	q.open()
-	if _, err := q.use(sid); err != nil {
+	u, err := q.use(sid)
+	if err != nil {
 		return false, err
 	}
 	h, ok, err := q.held(sid, n)
@@ -169,6 +186,7 @@ func (q *Queue) Release(b *storage.Batch, sid, n uint64) (bool, error) {
 	q.counts.put(n, h)
 	b.Delete(refKey(sid, n))
 	q.account(sid, -1, -int64(h.size))
+	q.charge(u.user, -int64(h.size))
 	return true, nil
 }
 
@@ -247,7 +265,12 @@ func (q *Queue) End(b *storage.Batch, sid uint64, limit int) (done bool, err err
 			return false, err
 		}
 	}
-	return found < limit, nil
+	if done = found < limit; done {
+		if u, ok := q.usage.get(sid); ok { // what its user has is counted anew, without it
+			q.totals.drop(u.user)
+		}
+	}
+	return done, nil
 }
 
 // Seal adds the final counts to the batch. Call it once when everything else is in the batch.
@@ -291,7 +314,9 @@ func (q *Queue) Committed() {
 	}
 	q.batch.reset()
 	q.counts.age()
-	q.usage.age()
+	if q.usage.age() || q.totals.age() {
+		q.totals = newRecent[string, int64](q.totals.max)
+	}
 }
 
 // Aborted tells that the batch was not and will not be applied.
@@ -300,6 +325,9 @@ func (q *Queue) Aborted() {
 		q.counts.drop(n)
 	}
 	for _, sid := range q.batch.sessions {
+		if u, ok := q.usage.get(sid); ok {
+			q.totals.drop(u.user)
+		}
 		q.usage.drop(sid)
 	}
 	q.batch.reset()

@@ -30,9 +30,12 @@ func (r *recent[K, V]) drop(k K) {
 	delete(r.old, k)
 }
 
-func (r *recent[K, V]) age() {
+// age reports whether it forgot anything.
+func (r *recent[K, V]) age() bool {
 	if len(r.young) < r.max/2 {
-		return
+		return false
 	}
+	forgot := len(r.old) > 0
 	r.old, r.young = r.young, make(map[K]V)
+	return forgot
 }

@@ -41,6 +41,9 @@ func LoadRetained(r storage.Reader, most int64) (*Retained, error) {
 	return t, nil
 }
 
+// SetMost changes how many there may be; those that are there stay.
+func (t *Retained) SetMost(most int64) { t.most = most }
+
 // Len returns the number of retained messages, the batch being filled included.
 func (t *Retained) Len() int64 { return t.count }
 

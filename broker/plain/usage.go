@@ -12,8 +12,9 @@ import (
 // record of its usage, written once for each batch that changes it.
 type usage struct {
 	messages, bytes int64
-	touched         bool // in changes.sessions
-	recorded        bool // a record of it is stored
+	touched         bool   // in changes.sessions
+	recorded        bool   // a record of it is stored
+	user            string // whose session it is; "": nobody's, or nobody asks
 }
 
 // From either of these on, the usage of a session is recorded.
@@ -38,6 +39,9 @@ func (q *Queue) use(sid uint64) (usage, error) {
 		return u, nil
 	}
 	u, err := q.loadUsage(sid)
+	if err == nil && q.users != nil {
+		u.user, err = q.users.UserOf(sid)
+	}
 	if err == nil {
 		q.usage.put(sid, u)
 	}

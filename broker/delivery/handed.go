@@ -1,4 +1,4 @@
-package hub
+package delivery
 
 import (
 	"bytes"
@@ -10,8 +10,9 @@ import (
 	"sync"
 )
 
-// Handed remembers beyond a crash of the process of which journal records the acknowledgements may have
-// been handed to connections. The store can't tell: a record is removed from it only with a later commit.
+// Handed remembers beyond a crash of the process which acknowledgements of journalled publishes may have
+// been handed to connections. The store can't tell: the journal's records are removed only with a later
+// commit.
 // A retry of what was certainly not acknowledged is recognised after the crash; of the rest nobody knows
 // whether it is a retry or a new message that says the same under a packet id that was free again, and
 // that one must not be dropped (PROTOCOL: delivery 4).
@@ -23,20 +24,21 @@ type Handed struct {
 	boot  string
 	log   *slog.Logger
 	found map[uint64]struct{} // what the last run has handed over; nil: unknown
-	base  uint64              // records of the last run have this number or a higher one
+	base  uint64              // marks of the last run have this number or a higher one
 
 	mu   sync.Mutex
 	file *os.File // nil: writing failed, and the file is gone
 	next int64
+	buf  []byte
 }
 
 const (
 	handedMagic  = "petrel-handed-1\n"
-	handedHeader = 64   // magic, boot id, first number
-	handedRing   = 8192 // records that are remembered; removed from the store within a few commits
+	handedHeader = 64      // magic, boot id, first number
+	handedRing   = 1 << 16 // marks that are remembered; they leave the store within a few commits
 )
 
-// OpenHanded reads the file; Reset begins a new one. Of a missing or foreign file nothing is known, which
+// OpenHanded reads the file; New begins a new one. Of a missing or foreign file nothing is known, which
 // is safe.
 func OpenHanded(path string, log *slog.Logger) (*Handed, error) {
 	h := &Handed{path: path, boot: bootID(), log: log}
@@ -71,18 +73,18 @@ func (h *Handed) header(base uint64) []byte {
 	return b
 }
 
-// Kept reports whether the acknowledgements of a record of the last run certainly never left.
-func (h *Handed) Kept(record uint64) bool {
-	if h == nil || h.found == nil || record < h.base {
+// kept reports whether the acknowledgement of a mark of the last run certainly never left.
+func (h *Handed) kept(mark uint64) bool {
+	if h == nil || h.found == nil || mark < h.base {
 		return false
 	}
-	_, ok := h.found[record]
+	_, ok := h.found[mark]
 	return !ok
 }
 
-// Reset begins a new run, whose records have numbers from base on. The records of the last run must be
-// gone from the store.
-func (h *Handed) Reset(base uint64) error {
+// reset begins a new run, whose marks have numbers from base on. Those of the last run must be gone from
+// the store.
+func (h *Handed) reset(base uint64) error {
 	if h == nil {
 		return nil
 	}
@@ -99,22 +101,28 @@ func (h *Handed) Reset(base uint64) error {
 	return nil
 }
 
-// Note says that acknowledgements of a record are about to leave. Any goroutine may call it.
-func (h *Handed) Note(record uint64) {
+// note says that the acknowledgements of marks are about to leave. Any goroutine may call it.
+func (h *Handed) note(marks []uint64) {
 	if h == nil {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.file == nil {
-		return
-	}
-	at := handedHeader + 8*(h.next%handedRing)
-	h.next++
-	if _, err := h.file.WriteAt(binary.BigEndian.AppendUint64(nil, record), at); err != nil {
-		// Without the file nothing is known after a crash; with this one, something wrong.
-		h.log.Warn("noting acknowledgements failed; a crash would store retries without id twice", "error", errors.Join(err, os.Remove(h.path), h.file.Close()))
-		h.file = nil
+	for len(marks) > 0 && h.file != nil {
+		at := h.next % handedRing
+		n := min(int64(len(marks)), handedRing-at)
+		h.buf = h.buf[:0]
+		for _, m := range marks[:n] {
+			h.buf = binary.BigEndian.AppendUint64(h.buf, m)
+		}
+		if _, err := h.file.WriteAt(h.buf, handedHeader+8*at); err != nil {
+			// Without the file nothing is known after a crash; with this one, something wrong.
+			h.log.Warn("noting acknowledgements failed; a crash would store retries without id twice",
+				"error", errors.Join(err, os.Remove(h.path), h.file.Close()))
+			h.file = nil
+		}
+		h.next += n
+		marks = marks[n:]
 	}
 }
 
