@@ -308,7 +308,7 @@ func TestMochiConnack(t *testing.T) {
 	t.Run("authentication", func(t *testing.T) {
 		s := serve(t, accounts, func(c *config.Config) { c.Auth.Throttle.Failures = 2 })
 		s.addUsers("ana")
-		for i, want := range []byte{0x87, 0x87, 0x9F} { // the third is one too many: it may be tried later
+		for i, want := range []byte{0x86, 0x86, 0x9F} { // the third is one too many: it may be tried later
 			_, err := s.try("ana", v5, password("wrong"))
 			var refused *mqttc.RefusedError
 			if !errors.As(err, &refused) || refused.Code != want || refused.Reason == "" {

@@ -63,7 +63,9 @@ func (i *issuer) sign(m jwt.SigningMethod, key any, c jwt.MapClaims) opt {
 	return password(s)
 }
 
-func (i *issuer) hs(c jwt.MapClaims) opt  { return i.sign(jwt.SigningMethodHS256, []byte(hmacSecret), c) }
+func (i *issuer) hs(c jwt.MapClaims) opt {
+	return i.sign(jwt.SigningMethodHS256, []byte(hmacSecret), c)
+}
 func (i *issuer) edd(c jwt.MapClaims) opt { return i.sign(jwt.SigningMethodEdDSA, i.ed, c) }
 
 func claims(sub string, lasts time.Duration, more ...any) jwt.MapClaims {

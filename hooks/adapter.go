@@ -123,7 +123,17 @@ func New(o Options) (*Adapter, error) {
 }
 
 // Set changes the settings; connections that exist keep their packet limits.
-func (a *Adapter) Set(s Settings) { a.settings.Store(&s) }
+func (a *Adapter) Set(s Settings) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.settings.Swap(&s)
+	if old != nil && old.EventsPerSecond == s.EventsPerSecond && old.RequestsPerSecond == s.RequestsPerSecond && old.Burst == s.Burst {
+		return // a reload for another reason fills no bucket
+	}
+	for _, l := range a.limits {
+		l.set(&s)
+	}
+}
 
 func (a *Adapter) set() *Settings { return a.settings.Load() }
 
@@ -199,16 +209,17 @@ func (c *conn) limitKey() string {
 
 // share gives the connection its user's limits.
 func (a *Adapter) share(c *conn) {
-	s := a.set()
-	if s.Dev {
+	if a.set().Dev {
 		c.limit = nil
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	s := a.set()
 	l := a.limits[c.limitKey()]
 	if l == nil {
-		l = &limits{events: newBucket(s.EventsPerSecond, s.Burst), requests: newBucket(s.RequestsPerSecond, s.Burst)}
+		l = new(limits)
+		l.set(s)
 		a.limits[c.limitKey()] = l
 	}
 	l.users++

@@ -150,6 +150,12 @@ func kickCode(why delivery.Why) packets.Code {
 
 // limits slow one user down, all connections together.
 type limits struct {
-	events, requests *bucket
+	events, requests atomic.Pointer[bucket]
 	users            int // connections that share it
+}
+
+// set begins anew with the settings' rates.
+func (l *limits) set(s *Settings) {
+	l.events.Store(newBucket(s.EventsPerSecond, s.Burst))
+	l.requests.Store(newBucket(s.RequestsPerSecond, s.Burst))
 }

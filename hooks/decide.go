@@ -146,9 +146,9 @@ func (c *conn) pace(kind protocol.PublishKind) error {
 	if c.limit == nil {
 		return nil
 	}
-	b := c.limit.events
+	b := c.limit.events.Load()
 	if kind == protocol.PubRPC {
-		b = c.limit.requests
+		b = c.limit.requests.Load()
 	}
 	now := c.a.o.Now()
 	wait, ok := b.take(now)

@@ -244,7 +244,7 @@ func (c *conn) greet(w *delivery.Subscribe, g delivery.Granted) error {
 	silent := handling == 2 || handling == 1 && !g.New // [MQTT-3.3.1-10], [MQTT-3.3.1-11]
 	switch w.Filter.Kind {
 	case protocol.FilterPlain:
-		return c.s.Retained(*w, g.New)
+		return c.s.Retained(*w, g)
 	case protocol.FilterSys:
 		c.sysStart(w)
 	case protocol.FilterPresence:

@@ -93,6 +93,8 @@ func (s *Session) receive(pid uint16, qos byte, dup bool, hash uint64) (in *Inbo
 // confirm answers a retry of a stored publish after it was noted on disk that this one is answered: the
 // next that looks the same is another message.
 func (s *Session) confirm(in *Inbound, seq uint64) {
+	s.storing.Lock()
+	defer s.storing.Unlock()
 	b := storage.Batch{Vital: true}
 	s.positionInto(&b)
 	err := s.r.o.Pipeline.Commit(&b, func(uint64) { in.Settle(hub.Result{Seq: seq}) })

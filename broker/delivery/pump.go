@@ -11,12 +11,66 @@ import (
 
 // lagging is a log that a session has to read on from the store.
 type lagging struct {
-	next uint64   // the first seq that was not sent
-	from uint64   // events before it are not sent; a stub stands for them
-	head uint64   // the highest seq that was offered while it lagged
-	to   uint64   // the last seq that the member may see; 0: no end
-	dup  uint64   // events of commits, plain messages of numbers, up to this one may have been sent before
-	skip []uint64 // own events that No Local leaves out; plain messages that are in the window
+	next   uint64   // the first seq that was not sent
+	from   uint64   // events before it are not sent; a stub stands for them
+	head   uint64   // the highest seq that was offered while it lagged
+	to     uint64   // the last seq of this stay in the conversation; 0: it lasts
+	then   []stay   // when the user was a member after that
+	waited bool     // nothing was there to read, and since then what was offered has been dispatched
+	fresh  bool     // noted while the session was resuming, from what was just offered
+	dup    uint64   // events of commits, plain messages of numbers, up to this one may have been sent before
+	skip   []uint64 // own events that No Local leaves out; plain messages that are in the window
+}
+
+// setStays bounds what is read to the times of membership that the store knows. What was offered since
+// they were read stays noted. s.mu is held.
+func (l *lagging) setStays(list []stay) {
+	if len(list) == 0 {
+		l.to, l.then = l.next-1, nil // nothing any more
+		return
+	}
+	end, later := l.to, l.then
+	l.next = max(l.next, list[0].from)
+	l.to, l.then = list[0].to, list[1:]
+	last := list[len(list)-1]
+	if last.to == 0 && end > last.from {
+		l.ends(end)
+	}
+	for _, x := range later {
+		if x.from > last.from {
+			l.then = append(l.then, x)
+		}
+	}
+}
+
+// ends notes that the user's membership ended with an event that is offered. s.mu is held.
+func (l *lagging) ends(seq uint64) {
+	if n := len(l.then); n > 0 {
+		l.then[n-1].to = seq
+	} else {
+		l.to = seq
+	}
+}
+
+// offered notes an event that is read later. One after the end of a membership begins another.
+func (l *lagging) offered(seq uint64) {
+	l.head = max(l.head, seq)
+	last := l.to
+	if n := len(l.then); n > 0 {
+		last = l.then[n-1].to
+	}
+	if last != 0 && seq > last {
+		l.then = append(l.then, stay{from: seq})
+	}
+}
+
+// nextStay goes on with the next time of membership; false: there is none.
+func (l *lagging) nextStay() bool {
+	if len(l.then) == 0 {
+		return false
+	}
+	l.next, l.to, l.then = max(l.next, l.then[0].from), l.then[0].to, l.then[1:]
+	return true
 }
 
 // The order of what waits (PROTOCOL: delivery 2): the user's own log and calls, then direct
@@ -158,12 +212,16 @@ func (s *Session) pump() {
 // pumpLog reads on in a log. s.mu is held, and released while the store is read.
 func (s *Session) pumpLog(src source, l *lagging, room int) (wrote bool) {
 	if l.next < l.from { // what is left out stands as a stub
-		s.putItem(src, s.stubItem(src, l.next, l.from-1))
+		m, _ := s.matchOf(src)
+		it := s.stubItem(src, l.next, l.from-1, m.ids)
 		l.next = l.from
-		return true
+		if !it.empty {
+			s.putItem(src, it)
+		}
+		return !it.empty
 	}
 	m, ok := s.matchOf(src)
-	if !ok || m.qos == 0 || l.to != 0 && l.next > l.to {
+	if !ok || m.qos == 0 || l.to != 0 && l.next > l.to && !l.nextStay() {
 		s.caughtUp(src)
 		return false
 	}
@@ -196,10 +254,21 @@ func (s *Session) pumpLog(src source, l *lagging, room int) (wrote bool) {
 	}
 	// Everything that is durable and dispatched was read. An event that was offered meanwhile is
 	// being dispatched just now: wait for that, and read again.
-	if l.next > l.head || l.to != 0 && l.next > l.to {
+	if l.waited && len(items) == 0 { // it was dispatched and is not there: the log was shortened from below
+		l.next = max(l.next, l.head+1, l.to+1)
+	}
+	l.waited = false
+	if l.to != 0 && l.next > l.to {
+		if !l.nextStay() {
+			s.caughtUp(src)
+		}
+		return wrote
+	}
+	if l.next > l.head {
 		s.caughtUp(src)
 		return wrote
 	}
+	l.waited = len(items) == 0
 	s.mu.Unlock()
 	s.r.barrier()
 	s.mu.Lock()
@@ -224,11 +293,10 @@ func (s *Session) putItem(src source, it item) {
 }
 
 // stubItem stands for events that the member does not get. In the text view nothing is sent.
-func (s *Session) stubItem(src source, from, to uint64) item {
+func (s *Session) stubItem(src source, from, to uint64, ids []uint32) item {
 	e := encoding{log: src.log}
 	topic, payload, ok := e.stub(src.view, s.key.User, from, to, chat.KindGone)
-	m, _ := s.matchOf(src)
-	return item{seq: from, last: to, topic: topic, payload: payload, ids: m.ids, qos: 1, empty: !ok}
+	return item{seq: from, last: to, topic: topic, payload: payload, ids: ids, qos: 1, empty: !ok}
 }
 
 // scanMax bounds how many events one read passes over without sending any.
@@ -254,7 +322,7 @@ func (s *Session) readLog(src source, next, to, limit, dup uint64, m match, most
 			return false
 		}
 		if e.Seq > next { // the log was shortened from below
-			if it := s.stubItem(src, next, e.Seq-1); !it.empty {
+			if it := s.stubItem(src, next, e.Seq-1, m.ids); !it.empty {
 				items = append(items, it)
 			}
 		}

@@ -140,9 +140,8 @@ func (r *Registry) placeholder(k Key) *Session {
 }
 
 // UpdateDevice changes settings of a session; nil leaves one as it is. found is false when there is no such
-// session. maxSize holds from the next packet on, catchup from the next connection. Of a session that is
-// not connected the record is durable on return. A connected one has the settings in memory at once, and on
-// disk when it next subscribes or is put away: a crash before that loses them.
+// session. maxSize holds from the next packet on, catchup from the next connection. The record is durable on
+// return.
 func (r *Registry) UpdateDevice(ctx context.Context, k Key, maxSize, catchup *uint32) (found bool, err error) {
 	for {
 		online := false
@@ -168,19 +167,27 @@ func (r *Registry) UpdateDevice(ctx context.Context, k Key, maxSize, catchup *ui
 
 // update changes the settings of a session that is online. changed is false when it has just gone.
 func (s *Session) update(maxSize, catchup *uint32) (changed bool, err error) {
+	s.storing.Lock()
+	defer s.storing.Unlock()
+	b := storage.Batch{Vital: true}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch {
 	case s.gone:
+		s.mu.Unlock()
 		return false, nil
 	case s.resuming: // it reads its settings just now
+		s.mu.Unlock()
 		return false, errConnecting()
 	}
 	set(&s.link.textMax, maxSize)
 	if catchup != nil {
 		s.c.Catchup = uint64(*catchup)
 	}
-	return true, nil
+	if s.durable {
+		s.recordInto(&b, 0)
+	}
+	s.mu.Unlock()
+	return true, s.r.o.Pipeline.CommitWait(&b)
 }
 
 func errConnecting() error {

@@ -75,6 +75,10 @@ type Session struct {
 	created int64
 	name    string
 
+	// storing is held while the session's record or position is put into a batch and committed, so that
+	// an older state never follows a newer one. It is taken before any other lock.
+	storing sync.Mutex
+
 	mu       sync.Mutex
 	live     bool // is offered events
 	resuming bool // what it missed is being looked up: nothing may be sent yet
@@ -187,12 +191,20 @@ func (s *Session) offerView(d *hub.Delivery, enc *encoding, src source, m match)
 		}
 		return s.put(&publish{topic: topic, payload: payload, subIDs: m.ids, props: m.props(s, src.view, d.Event)}, src, seq, 0)
 	}
+	left := d.Former == s.key.User
 	if l, ok := s.lag[src]; ok {
-		l.head = max(l.head, seq)
+		l.offered(seq)
+		if left {
+			l.ends(seq)
+		}
 		return false
 	}
 	if s.resuming || s.win.room() <= 0 {
-		s.lags(src, seq, seq)
+		l := s.lags(src, seq, seq)
+		l.fresh = s.resuming
+		if left {
+			l.ends(seq)
+		}
 		return false
 	}
 	topic, payload, ok := enc.in(src.view, s.key.User)

@@ -68,8 +68,12 @@ func (r *Registry) flushDirty(positions bool) {
 	b.Vital = true
 	for _, s := range all {
 		r.flushCursors(s)
-		if positions && s.durable {
-			s.advance()
+		if !positions || !s.durable {
+			continue
+		}
+		s.storing.Lock()
+		defer s.storing.Unlock()
+		if s.advance() {
 			s.positionInto(&b)
 		}
 	}
@@ -81,16 +85,18 @@ func (r *Registry) flushDirty(positions bool) {
 	}
 }
 
-// advance moves the session's commit number up to what has been dispatched.
-func (s *Session) advance() {
+// advance moves the session's commit number up to what has been dispatched. It returns false for a
+// session that is being put away, which stores itself.
+func (s *Session) advance() bool {
 	r := s.r
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.resuming && !s.gone {
 		s.commit = r.dispatched
 	}
-	s.mu.Unlock()
-	r.mu.Unlock()
+	return !s.gone
 }
 
 // flushCursors tells the hub what the session's client has acknowledged.

@@ -23,7 +23,8 @@ type Subscribe struct {
 // Granted is the answer to one filter.
 type Granted struct {
 	QoS byte
-	New bool // the session did not have the filter before
+	New bool  // the session did not have the filter before
+	At  int64 // when it took effect, ms: what is published from then on comes as it is published
 }
 
 // Subscribe adds filters to the session. It returns after the sync: a SUBACK means stored. Only the
@@ -55,7 +56,9 @@ func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
 	}
 	s.mu.Unlock()
 	s.activate(added)
+	now := s.r.o.Now().UnixMilli()
 	for i, w := range list {
+		granted[i].At = now
 		if x := s.subs[w.Sub.Filter]; x.shared() {
 			if added[i] != nil || w.Seek {
 				changed = true
@@ -76,6 +79,8 @@ func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
 		return granted, nil
 	}
 	// The position goes with the subscriptions: what came before them is not owed.
+	s.storing.Lock()
+	defer s.storing.Unlock()
 	s.advance()
 	s.mu.Lock()
 	s.recordInto(&b, 0)
@@ -230,6 +235,8 @@ func (s *Session) Unsubscribe(filters []string) ([]bool, error) {
 	}
 	s.mu.Unlock()
 	r.mu.Unlock()
+	s.storing.Lock()
+	defer s.storing.Unlock()
 	left, err := r.leaveShares(s.key.User, s.SID, gone, &b, func() error {
 		if !s.durable {
 			return nil
@@ -261,9 +268,9 @@ func (s *Session) forgetLogs() {
 }
 
 // Retained sends the retained messages that match a new plain subscription.
-func (s *Session) Retained(w Subscribe, isNew bool) error {
+func (s *Session) Retained(w Subscribe, g Granted) error {
 	x := plain.Sub{QoS: w.Sub.Options & 3, RetainHandling: w.Sub.Options >> 4 & 3}
-	if w.Filter.Share != "" || x.RetainHandling == 2 || x.RetainHandling == 1 && !isNew { // [MQTT-3.3.1-9..11]
+	if w.Filter.Share != "" || x.RetainHandling == 2 || x.RetainHandling == 1 && !g.New { // [MQTT-3.3.1-9..11]
 		return nil
 	}
 	var ids []uint32
