@@ -44,6 +44,8 @@ func (a *Adapter) Attach(listener string, nc net.Conn) error {
 	}
 	if err == nil {
 		err = c.stay()
+	} else if c.served { // it was let in, and its session could not be started
+		aside(func() { c.part(nil, err) })
 	}
 	return c.exit(err)
 }
@@ -332,6 +334,7 @@ func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) er
 		a.o.Wills.Came(c, present)
 	}
 	// The library's own table of clients stays empty but for readers of $SYS: it copies it twice a second.
+	c.served = true
 	atomic.AddInt64(&a.o.Server.Info.ClientsConnected, 1)
 	a.hooks.OnSessionEstablish(c.cl, *pk)
 	if err := c.connack(present, w); err != nil {

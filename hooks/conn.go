@@ -40,6 +40,7 @@ type conn struct {
 	aliases  map[uint16]string // inbound, [MQTT-3.3.2-7]
 	calls    rpcQueue
 	sys      bool // the library's writer runs for $SYS
+	served   bool // what serve began is for part to end
 
 	keepAlive time.Duration // one and a half; 0: none
 	deadline  time.Time

@@ -90,6 +90,7 @@ type Session struct {
 	Name    string `cbor:"8,keyasint,omitempty"`
 	Addr    string `cbor:"9,keyasint,omitempty"`  // of the last connection
 	Since   uint64 `cbor:"10,keyasint,omitempty"` // commit before which nothing is owed to the session
+	Crashed uint64 `cbor:"11,keyasint,omitempty"` // its connection ended with the server: what commits up to here may have been sent
 }
 
 // Sub is one subscription of a session, as the client stated it.

@@ -100,6 +100,7 @@ func (s *Session) load() (present bool, err error) {
 		r.mu.Unlock()
 		s.created = now
 		if !s.durable {
+			s.SID |= ephemeral
 			return false, nil
 		}
 		return false, s.writeRecord()
@@ -120,7 +121,10 @@ func (s *Session) load() (present bool, err error) {
 		s.subs[sub.Filter] = x
 		s.index.add(x)
 	}
-	if err := s.loadPosition(rec.Ended == 0); err != nil {
+	if rec.Ended == 0 {
+		rec.Crashed = r.crashed
+	}
+	if err := s.loadPosition(rec.Crashed); err != nil {
 		return false, err
 	}
 	s.durable = true // also one that now ends with its connection: it has records
@@ -152,8 +156,9 @@ func expired(rec *storage.Session, now int64) bool {
 	return rec.Ended != 0 && rec.Expiry != NeverExpires && now >= rec.Ended+int64(rec.Expiry)*1000
 }
 
-// loadPosition reads how far the session had come. crashed: the server ended while it was connected.
-func (s *Session) loadPosition(crashed bool) error {
+// loadPosition reads how far the session had come. crashed is not 0 if the server ended while it was
+// connected: everything of commits up to it may have been sent.
+func (s *Session) loadPosition(crashed uint64) error {
 	r := s.r
 	var pos storage.Position
 	v, ok, err := r.o.Store.Get(storage.In(storage.SpacePosition).U64(s.SID))
@@ -166,8 +171,8 @@ func (s *Session) loadPosition(crashed bool) error {
 		}
 	}
 	s.commit, s.dup, s.win.alloc = pos.Commit, pos.Again, pos.Alloc
-	if crashed {
-		s.dup = r.crashed                    // all of it may have been sent before
+	if crashed != 0 {
+		s.dup = crashed
 		s.win.alloc += uint64(2 * s.win.max) // and these ids used
 	}
 	for _, l := range pos.Lag {

@@ -101,6 +101,11 @@ func newPlainOwner(r *Registry) (*plainOwner, error) {
 	if err != nil {
 		return nil, err
 	}
+	left, err := orphans(r.o.Store)
+	if err != nil {
+		return nil, err
+	}
+	p.ends = append(p.ends, left...)
 	return p, p.loadFilters()
 }
 

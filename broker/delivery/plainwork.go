@@ -21,6 +21,9 @@ func (r *Registry) Retain(m *plain.Message, done func(error)) {
 // publish finds who gets a message, stores it for them, and offers it after the sync.
 func (p *plainOwner) publish(w *PlainPublish) {
 	m := w.Message
+	if m.Retain && !w.retainOnly {
+		p.r.marks.set(m.Topic)
+	}
 	if m.Retain {
 		if err := p.retained.Set(p.batch, m); err != nil {
 			w.Done(err)
@@ -81,6 +84,9 @@ func (p *plainOwner) fanOut(m *plain.Message, targets []plain.Target) {
 
 // Publish0 gives a message at QoS 0 to whoever is online. It may be called from any goroutine.
 func (r *Registry) Publish0(m *plain.Message) {
+	if m.Retain {
+		r.marks.set(m.Topic) // Retain follows
+	}
 	matches := r.matches.Get().(*plain.Matches)
 	defer r.matches.Put(matches)
 	r.plain.index.Match(m.Topic, m.From, matches)

@@ -83,6 +83,7 @@ type Registry struct {
 	shares shareTable
 
 	flushes []*outbox // only the dispatcher's goroutine
+	marks   retainMarks
 	matches sync.Pool // of *plain.Matches, for QoS 0
 	turns   atomic.Uint64
 

@@ -28,6 +28,7 @@ func (r *Registry) clean(s *Session) {
 
 // storeLoop brings positions and delivered cursors to the disk, lazily, and removes what has expired.
 func (r *Registry) storeLoop() {
+	r.repair()
 	tick := time.NewTicker(cursorsEvery)
 	defer tick.Stop()
 	lastPos, lastExp := r.o.Now(), r.o.Now()

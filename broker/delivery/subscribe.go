@@ -22,9 +22,9 @@ type Subscribe struct {
 
 // Granted is the answer to one filter.
 type Granted struct {
-	QoS byte
-	New bool  // the session did not have the filter before
-	At  int64 // when it took effect, ms: what is published from then on comes as it is published
+	QoS  byte
+	New  bool   // the session did not have the filter before
+	mark uint64 // of the retained messages: what is set later comes as it is published
 }
 
 // Subscribe adds filters to the session. It returns after the sync: a SUBACK means stored. Only the
@@ -56,9 +56,9 @@ func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
 	}
 	s.mu.Unlock()
 	s.activate(added)
-	now := s.r.o.Now().UnixMilli()
+	mark := s.r.marks.mark()
 	for i, w := range list {
-		granted[i].At = now
+		granted[i].mark = mark
 		if x := s.subs[w.Sub.Filter]; x.shared() {
 			if added[i] != nil || w.Seek {
 				changed = true
@@ -282,8 +282,8 @@ func (s *Session) Retained(w Subscribe, g Granted) error {
 	}
 	for after := ""; ; {
 		var queued []retainedFor
-		next, err := s.r.plain.retained.Match(w.Filter.Filter, after, 256, s.r.o.Now().UnixMilli(), func(_ string, m *plain.Message) bool {
-			if s.c.Denied != nil && s.c.Denied(m.Topic) {
+		next, err := s.r.plain.retained.Match(w.Filter.Filter, after, 256, s.r.o.Now().UnixMilli(), func(topic string, m *plain.Message) bool {
+			if s.r.marks.since(topic, g.mark) || s.c.Denied != nil && s.c.Denied(topic) { // it came by itself, or may not
 				return true
 			}
 			if min(m.QoS, x.QoS) > 0 {
