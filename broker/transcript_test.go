@@ -232,11 +232,13 @@ func (st *story) count() (n int) {
 	return n
 }
 
+const barrierTopic = "barrier"
+
 // barrier returns when what was on its way to the disk has been stored and handed out: the server carries
-// out one plain message after the other. This one is for nobody, since # does not match it [MQTT-4.7.2-1].
+// out one plain message after the other. This one is retained, or it would not go there, and no transcript shows it.
 func (st *story) barrier() {
 	stored := make(chan error, 1)
-	err := st.s.Publish("$barrier", []byte{'x'}, 1, true, func(err error) { stored <- err })
+	err := st.s.Publish(barrierTopic, []byte{'x'}, 1, true, func(err error) { stored <- err })
 	if err == nil {
 		select {
 		case err = <-stored:

@@ -85,7 +85,8 @@ type Adapter struct {
 	settings atomic.Pointer[Settings]
 	hooks    *mqtt.Hooks
 	nextID   atomic.Uint64
-	gate     gate
+	gate     gate // of those who come
+	exits    gate // of those whose connection ended: another one, since who comes may wait for them
 
 	mu       sync.Mutex
 	limits   map[string]*limits
@@ -107,7 +108,7 @@ type Stats struct {
 
 // New returns an adapter and adds the deciding hook to the library's server.
 func New(o Options) (*Adapter, error) {
-	a := &Adapter{o: o, gate: newGate(), limits: make(map[string]*limits), perAddr: make(map[netip.Addr]int), conns: make(map[*conn]struct{})}
+	a := &Adapter{o: o, gate: newGate(1), exits: newGate(3), limits: make(map[string]*limits), perAddr: make(map[netip.Addr]int), conns: make(map[*conn]struct{})}
 	a.Set(o.Settings)
 	a.hooks = &mqtt.Hooks{Log: o.Server.Log}
 	for _, h := range o.Hooks {

@@ -76,7 +76,10 @@ func (c *conn) stay() error {
 // exit puts the session away and gives back what enter took.
 func (c *conn) exit(err error) error {
 	if c.s != nil {
-		aside(func() { c.s.Detach(c.expiry) })
+		aside(func() {
+			defer c.a.exits.enter()()
+			c.s.Detach(c.expiry)
+		})
 		c.s.Drain() // the client learns why before the connection is closed
 	}
 	if c.lingers { // until the client has read it, or kickGrace is over

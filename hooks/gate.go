@@ -19,7 +19,8 @@ const (
 	gateRest     = time.Millisecond
 )
 
-func newGate() gate { return make(gate, runtime.GOMAXPROCS(0)+1) }
+// newGate returns a gate that lets one through for each processor and some more, who wait for the disk.
+func newGate(more int) gate { return make(gate, runtime.GOMAXPROCS(0)+more) }
 
 // enter waits for a turn. leave ends it; the next one's begins after the rest.
 func (g gate) enter() (leave func()) {
