@@ -10,8 +10,8 @@ import (
 // until the collector's next turn, which for a quiet server is minutes away. A server on a small machine
 // gives it back when it is quiet.
 const (
-	quietEvery = 3 * time.Second
-	quietBytes = 2 << 20  // allocated within quietEvery: the server has nothing to do
+	quietEvery = time.Second
+	quietBytes = 1 << 20  // allocated within quietEvery: the server has nothing to do
 	worthBytes = 16 << 20 // allocated since memory was given back: worth a collection
 )
 

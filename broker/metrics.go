@@ -30,7 +30,10 @@ func (s *Server) metricsHandler() http.Handler {
 	counter("petrel_delivered_total", "Messages handed to connections.", s.registry.Sent.Load)
 	gauge("petrel_connections", "Connections now.", func() float64 { return float64(s.adapter.Count()) })
 	gauge("petrel_durable_commit", "Number of the newest commit on disk.", func() float64 { return float64(s.pipeline.Durable()) })
-	gauge("petrel_commits_waiting", "Commits applied and not yet synced.", func() float64 { return float64(s.store.LastCommit() - s.pipeline.Durable()) })
+	gauge("petrel_commits_waiting", "Commits applied and not yet synced.", func() float64 {
+		durable := s.pipeline.Durable() // first: the other is never behind it then
+		return float64(s.store.LastCommit() - durable)
+	})
 	gauge("petrel_ready", "1 while the server takes connections.", func() float64 {
 		if s.Ready() {
 			return 1

@@ -5,19 +5,28 @@ import (
 
 	"github.com/petrelchat/petrel/broker/presence"
 	"github.com/petrelchat/petrel/broker/rpc"
+	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
 )
 
 // profiles lets requests see and change what presence keeps.
-type profiles struct{ p *presence.Presence }
+type profiles struct {
+	p       *presence.Presence
+	stopped <-chan struct{} // closed when nothing is stored any more
+}
 
 func (p profiles) Profile(user string) (storage.Profile, error) { return p.p.Profile(user) }
 
 func (p profiles) UpdateProfile(user string, change func(*storage.Profile)) error {
 	done := make(chan error, 1)
 	p.p.UpdateProfile(user, change, func(err error) { done <- err })
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-p.stopped:
+		return chat.Refuse(chat.Unavailable, "the server is stopping; try again when it is back")
+	}
 }
 
 func (p profiles) Seen(viewer, user string) (protocol.Presence, bool) {
@@ -32,12 +41,18 @@ var _ rpc.Profiles = profiles{}
 
 func (s *Server) newRPC() *rpc.Service {
 	return rpc.New(rpc.Options{
-		Hub: s.hub, Store: s.store, Barrier: s.pipeline.Barrier, Accounts: s.auth, Profiles: profiles{s.presence},
+		Hub: s.hub, Store: s.store, Barrier: s.pipeline.Barrier, Accounts: s.auth, Profiles: profiles{s.presence, s.pipeline.Stopped()},
 		Devices: s.registry, Admin: s.admin, Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
 	})
 }
 
-// Call carries out a request of a user's, as rpc/{method} does.
+// Call carries out a request of a user's, as rpc/{method} does. After Run it answers an error.
 func (s *Server) Call(ctx context.Context, user string, method string, payload []byte) []byte {
+	release, err := s.use()
+	if err != nil {
+		req, _ := protocol.ParseRequest(method, payload) // for its encoding and tag; the method is refused anyway
+		return protocol.AppendReply(nil, req.CBOR, req.Tag, nil, err)
+	}
+	defer release()
 	return s.rpc.Call(ctx, rpc.Caller{User: user}, method, payload, 0)
 }

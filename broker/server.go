@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +18,6 @@ import (
 	"github.com/petrelchat/petrel/broker/delivery"
 	"github.com/petrelchat/petrel/broker/hub"
 	"github.com/petrelchat/petrel/broker/listen"
-	"github.com/petrelchat/petrel/broker/plain"
 	"github.com/petrelchat/petrel/broker/presence"
 	"github.com/petrelchat/petrel/broker/rpc"
 	"github.com/petrelchat/petrel/broker/upkeep"
@@ -81,6 +79,10 @@ type Server struct {
 	onReady   func()
 	closers   []func()
 	wg        sync.WaitGroup
+
+	ran  atomic.Bool // Run or Close was called
+	end  sync.RWMutex
+	over bool // everything is closed: guarded by end, which who uses the parts holds for reading
 }
 
 // New opens the store and builds the server; nothing listens before Run. An error leaves nothing open.
@@ -106,28 +108,6 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// later registers what Close has to undo, in reverse order.
-func (s *Server) later(fn func()) { s.closers = append(s.closers, fn) }
-
-func (s *Server) closeAll() {
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		s.closers[i]()
-	}
-	s.closers = nil
-}
-
-// fail reports that the store broke its promise, once.
-func (s *Server) fail(err error) {
-	select {
-	case s.fatal <- err:
-		s.log.Error("the store failed; the server stops, since it can no longer keep its promise", "error", err)
-		if s.onFatal != nil {
-			s.onFatal(err)
-		}
-	default:
-	}
 }
 
 // StoreDir is where a server keeps its store below its data directory.
@@ -219,7 +199,7 @@ func (s *Server) build(o *Options) error {
 	s.views = newViews(s.registry, s.store, s.log)
 	s.hub = hub.New(hub.Options{
 		Store: s.store, Pipeline: s.pipeline, Sink: s.views, Codec: codec{}, Limits: chatLimits(c),
-		Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
+		Now: func() int64 { return s.now().UnixMilli() }, Wanted: s.views.wanted, Hides: s.views.hides, Log: s.log,
 	})
 	s.registry.SetHub(s.hub)
 	s.pipeline.Start(s.registry.AfterCommits)
@@ -326,100 +306,4 @@ func (s *Server) makeGeneral() error {
 		return fmt.Errorf("the group %s cannot be made: %w", General, res.Err)
 	}
 	return nil
-}
-
-// Run listens and serves until ctx ends or the store fails, then drains: no new connections, everything
-// that was sent is acknowledged, sessions are put away. Call it once.
-func (s *Server) Run(ctx context.Context) error {
-	clean := true
-	defer func() {
-		if clean {
-			s.closeAll()
-		}
-	}()
-	if err := s.mochi.Serve(); err != nil { // starts the library's event loop; it has no listener yet
-		return err
-	}
-	if err := s.listen(); err != nil {
-		return err
-	}
-	quiet := make(chan struct{})
-	stopQuiet := sync.OnceFunc(func() { close(quiet) })
-	s.wg.Add(1)
-	go func() { defer s.wg.Done(); giveBack(quiet) }()
-	defer stopQuiet()
-	s.ready.Store(true)
-	if s.onReady != nil {
-		s.onReady()
-	}
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-s.fatal:
-	}
-	s.ready.Store(false)
-	stopQuiet()
-	clean = s.drain() // else connections still use what closing would take from them: the process just ends
-	return err
-}
-
-// Ready reports whether the server takes connections.
-func (s *Server) Ready() bool { return s.ready.Load() }
-
-// drain stops the listeners and puts all sessions away. It returns false when that took too long.
-func (s *Server) drain() bool {
-	for _, l := range s.listeners {
-		l.Close(func(string) {})
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Load().Limits.DrainTimeout)
-	defer cancel()
-	if s.control != nil {
-		if err := s.control.Close(ctx); err != nil {
-			s.log.Warn("closing the control socket failed", "error", err)
-		}
-	}
-	done := make(chan struct{})
-	go func() { s.adapter.Drain(); close(done) }()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		s.log.Warn("not all sessions were put away in time; they go on from their last stored position")
-		return false
-	}
-	s.wg.Wait()
-	for _, l := range s.listeners {
-		if w, ok := l.(interface{ Wait() }); ok {
-			w.Wait()
-		}
-	}
-	return true
-}
-
-// Addr is the address of a listener ("mqtt", "mqtt-1", "http", "metrics"); "" before Run or without it.
-func (s *Server) Addr(name string) string {
-	if l, ok := s.listeners[name]; ok {
-		return l.Address()
-	}
-	return ""
-}
-
-// Publish gives a plain message to its subscribers, as the server. done is nil, or called once the
-// message is stored.
-func (s *Server) Publish(topic string, payload []byte, qos byte, retain bool, done func(error)) error {
-	if err := protocol.ValidTopic(topic); err != nil {
-		return err
-	}
-	if protocol.SpaceOf(topic) != protocol.SpacePlain {
-		return chat.Refuse(chat.BadRequest, "the server publishes to plain topics only; use Post for conversations")
-	}
-	s.adapter.Publish(&plain.Message{Topic: topic, Payload: payload, QoS: qos, Retain: retain, At: s.now().UnixMilli()}, done)
-	return nil
-}
-
-// Post appends an event to a conversation as a user and returns its seq after the sync.
-func (s *Server) Post(conv, user string, ev chat.Event) (seq uint64, err error) {
-	_, _, direct := chat.Parties(conv)
-	res := s.hub.Do(&hub.Request{Conv: conv, Direct: direct,
-		Cmd: chat.Command{Op: chat.OpAppend, Actor: user, Event: ev, Hash: protocol.ContentHash(&ev)}})
-	return res.Seq, res.Err
 }

@@ -41,6 +41,9 @@ func newViews(r *delivery.Registry, store storage.Reader, log *slog.Logger) *vie
 // Deliver notes what changes a conversation's info, and passes everything on.
 func (v *views) Deliver(d *hub.Delivery) {
 	v.Registry.Deliver(d)
+	if d.Log[0] == '@' { // a user's own log has no info
+		return
+	}
 	switch d.Event.Kind {
 	case chat.KindCreate, chat.KindInfo, chat.KindJoin, chat.KindAdd, chat.KindLeave, chat.KindRemove, chat.KindRole, chat.KindEnd:
 	default:
@@ -65,7 +68,7 @@ func (v *views) Deliver(d *hub.Delivery) {
 
 // Moved passes a cursor's move on. Whoever hides read receipts shows how far messages were delivered only.
 func (v *views) Moved(m *hub.CursorMoved) {
-	if len(m.Authors) > 0 && v.hides(m.User) {
+	if m.Hidden {
 		hidden := *m
 		hidden.Cursor.Read, hidden.ReadNow = 0, false
 		v.Registry.Moved(&hidden)
@@ -79,11 +82,25 @@ func (v *views) Moved(m *hub.CursorMoved) {
 	v.Registry.Moved(m)
 }
 
+// hides reports whether a user hides read receipts. What cannot be read is hidden.
 func (v *views) hides(user string) bool {
-	var p storage.Profile
 	b, ok, err := v.store.Get(storage.In(storage.SpaceProfile).Str(user))
-	return err == nil && ok && storage.Unmarshal(b, &p) == nil && p.NoRead
+	if err == nil && !ok {
+		return false
+	}
+	var p storage.Profile
+	if err == nil {
+		err = storage.Unmarshal(b, &p)
+	}
+	if err != nil {
+		v.log.Error("reading a profile failed; what the user has read is not shown", "user", user, "error", err)
+		return true
+	}
+	return p.NoRead
 }
+
+// wanted reports whether anybody is there to be told of cursor moves.
+func (v *views) wanted() bool { return v.Wanted(protocol.FilterReceipts) }
 
 // start starts the goroutine that sends the updates; close stops it.
 func (v *views) start(h *hub.Hub, r *rpc.Service) {

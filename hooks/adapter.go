@@ -85,8 +85,8 @@ type Adapter struct {
 	settings atomic.Pointer[Settings]
 	hooks    *mqtt.Hooks
 	nextID   atomic.Uint64
-	gate     gate // of those who come
-	exits    gate // of those whose connection ended: another one, since who comes may wait for them
+	gate     *gate // of those who come
+	exits    *gate // of those whose connection ended: another one, since who comes may wait for them
 
 	mu       sync.Mutex
 	limits   map[string]*limits
@@ -108,7 +108,8 @@ type Stats struct {
 
 // New returns an adapter and adds the deciding hook to the library's server.
 func New(o Options) (*Adapter, error) {
-	a := &Adapter{o: o, gate: newGate(1), exits: newGate(3), limits: make(map[string]*limits), perAddr: make(map[netip.Addr]int), conns: make(map[*conn]struct{})}
+	a := &Adapter{o: o, limits: make(map[string]*limits), perAddr: make(map[netip.Addr]int), conns: make(map[*conn]struct{})}
+	a.gate, a.exits = newGate(1, &a.stats.Published), newGate(3, &a.stats.Published)
 	a.Set(o.Settings)
 	a.hooks = &mqtt.Hooks{Log: o.Server.Log}
 	for _, h := range o.Hooks {
@@ -119,7 +120,6 @@ func New(o Options) (*Adapter, error) {
 			return nil, err
 		}
 	}
-	a.typing.last = make(map[typingKey]time.Time)
 	return a, o.Server.AddHook(&Deciding{a: a}, nil)
 }
 
@@ -232,7 +232,7 @@ func (a *Adapter) Cut(user, tokenID string) {
 	a.mu.Lock()
 	var cut []*conn
 	for c := range a.conns {
-		if c.s != nil && c.id.User == user && (tokenID == "" || c.id.TokenID == tokenID) {
+		if c.phase.Load() >= opening && c.id.User == user && (tokenID == "" || c.id.TokenID == tokenID) {
 			cut = append(cut, c)
 		}
 	}

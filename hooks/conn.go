@@ -44,12 +44,21 @@ type conn struct {
 
 	keepAlive time.Duration // one and a half; 0: none
 	deadline  time.Time
+	hurried   bool // deadline is that of a packet which has begun
 
+	phase    atomic.Uint32 // how far it came: orders s, id and client for other goroutines
 	kicked   atomic.Uint32 // delivery.Why
 	closing  sync.Once
 	lingers  bool                         // the reader goes on until the client closes
 	farewell atomic.Pointer[packets.Code] // DISCONNECT that the client was sent
 }
+
+// The phases of a connection. From opening on, id and client do not change any more; from letIn on, s.
+const (
+	connecting uint32 = iota
+	opening           // its session is being opened: until CONNACK, a kick only leaves its reason
+	letIn
+)
 
 // rules is what the connection may do with plain topics, by the rules in force now. Any goroutine may ask.
 func (c *conn) rules() *auth.ACL {
@@ -67,7 +76,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.s.Write(p)
 		return len(p), nil
 	}
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.a.o.WriteTimeout)); err != nil {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.a.set().WriteTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
@@ -92,11 +101,18 @@ func (c *conn) touch(now time.Time) {
 const kickGrace = time.Second
 
 // kick ends the connection for a reason of the server's. It never blocks, and any goroutine may call it.
+// serve looks for the reason at each change of the phase, after which this does: one of the two sees the
+// other.
 func (c *conn) kick(why delivery.Why) {
 	if !c.kicked.CompareAndSwap(0, uint32(why)) {
 		return
 	}
-	c.leave(kickCode(why), false)
+	switch c.phase.Load() {
+	case connecting:
+		_ = c.Conn.Close() // who has not been let in is owed no reason
+	case letIn:
+		c.leave(kickCode(why), false)
+	}
 }
 
 // lingerMax is how many bytes are read and thrown away while a client has still to learn why it is sent
@@ -105,6 +121,7 @@ const lingerMax = 1 << 20
 
 // leave sends MQTT 5 clients a DISCONNECT and closes the connection once it is written, or soon. With
 // linger, which is for the reader alone, only our side is closed then and the rest is left to the reader.
+// Before the session is there it is the reader's alone.
 func (c *conn) leave(code packets.Code, linger bool) {
 	c.closing.Do(func() {
 		c.farewell.Store(&code)

@@ -192,39 +192,48 @@ func (c *conn) settle(x *inbound) func(hub.Result) {
 	}
 }
 
-// post appends an event to a conversation.
-func (c *conn) post(x *inbound, t *protocol.Publish) {
-	set := c.a.set()
-	if !c.id.Scope.MayWrite(t.Conv) {
-		c.answer(x, chat.Refuse(chat.NotAuthorized, "this device's token does not allow writing there"))
-		return
+// posting turns what a user publishes to a conversation's post topic into a request: a PUBLISH, or a will
+// that is due. expiry is the Message Expiry Interval, seconds; 0: none.
+func (a *Adapter) posting(user string, t *protocol.Publish, payload []byte, expiry uint32) (*hub.Request, error) {
+	set := a.set()
+	if len(payload) > set.Event {
+		return nil, chat.Refuse(chat.TooLarge, "an event has at most %d bytes", set.Event)
 	}
-	if len(x.pk.Payload) > set.Event {
-		c.answer(x, chat.Refuse(chat.TooLarge, "an event has at most %d bytes", set.Event))
-		return
+	one, other, direct := chat.Parties(t.Conv)
+	if direct && !(a.o.Auth.Exists(one) && a.o.Auth.Exists(other)) {
+		return nil, chat.NoSuchConversation()
 	}
-	a, b, direct := chat.Parties(t.Conv)
-	if direct && !(c.a.o.Auth.Exists(a) && c.a.o.Auth.Exists(b)) {
-		c.answer(x, chat.NoSuchConversation())
-		return
-	}
-	ev, err := protocol.DecodeEvent(t.View, x.pk.Payload)
+	ev, err := protocol.DecodeEvent(t.View, payload)
 	if err != nil {
-		c.answer(x, err)
-		return
+		return nil, err
 	}
-	if e := uint64(x.pk.Properties.MessageExpiryInterval); e > 0 && (ev.Expire == 0 || e < ev.Expire) {
+	if e := uint64(expiry); e > 0 && (ev.Expire == 0 || e < ev.Expire) {
 		ev.Expire = e // PROTOCOL: delivery 9
 	}
 	r := &hub.Request{
-		Conv: t.Conv, Direct: direct, Origin: c.s.SID, AutoJoin: set.Dev && t.Conv == set.General,
-		Cmd: chat.Command{Op: chat.OpAppend, Actor: c.id.User, Event: ev},
+		Conv: t.Conv, Direct: direct, AutoJoin: set.Dev && t.Conv == set.General,
+		Cmd: chat.Command{Op: chat.OpAppend, Actor: user, Event: ev},
 	}
 	if ev.ID != "" {
 		r.Cmd.Hash = protocol.ContentHash(&ev)
 	}
+	return r, nil
+}
+
+// post appends an event to a conversation.
+func (c *conn) post(x *inbound, t *protocol.Publish) {
+	if !c.id.Scope.MayWrite(t.Conv) {
+		c.answer(x, chat.Refuse(chat.NotAuthorized, "this device's token does not allow writing there"))
+		return
+	}
+	r, err := c.a.posting(c.id.User, t, x.pk.Payload, x.pk.Properties.MessageExpiryInterval)
+	if err != nil {
+		c.answer(x, err)
+		return
+	}
+	r.Origin = c.s.SID
 	if x.in != nil {
-		x.in.ID = ev.ID
+		x.in.ID = r.Cmd.Event.ID
 		r.Mark = x.in.Mark()
 		r.With = c.s.With(x.pk.PacketID, x.pk.FixedHeader.Qos)
 	}

@@ -25,7 +25,7 @@ func (c *conn) handle(pk *packets.Packet) (bye *goodbye, err error) {
 		if code := pk.SubscribeValidate(); code != packets.CodeSuccess {
 			return nil, code
 		}
-		aside(func() { defer c.a.gate.enter()(); err = c.subscribe(pk) })
+		aside(func() { err = c.subscribe(pk) })
 		return nil, err
 	case packets.Unsubscribe:
 		if code := pk.UnsubscribeValidate(); code != packets.CodeSuccess {

@@ -2,9 +2,9 @@ package hooks
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
@@ -43,6 +43,9 @@ func (c *conn) read(limit uint32, want byte) (*packets.Packet, error) {
 	if want != 0 && pk.FixedHeader.Type != want {
 		return nil, packets.ErrProtocolViolationRequireFirstConnect // [MQTT-3.1.0-1]
 	}
+	if c.br.Buffered() == 0 {
+		c.hurry(want, 0)
+	}
 	n, size, err := remainingLength(c.br)
 	if err != nil {
 		return nil, err
@@ -54,11 +57,15 @@ func (c *conn) read(limit uint32, want byte) (*packets.Packet, error) {
 	if t := pk.FixedHeader.Type; n <= len(c.short) && t >= packets.Puback && t <= packets.Pubcomp {
 		body = c.short[:n] // nothing of an acknowledgement is kept
 	} else {
-		body = make([]byte, n)
+		body = make([]byte, min(n, bodyStep))
 	}
-	if _, err = io.ReadFull(c.br, body); err != nil {
+	if n > c.br.Buffered() {
+		c.hurry(want, n)
+	}
+	if body, err = c.fill(body, n); err != nil {
 		return nil, err
 	}
+	c.unhurry()
 	info := c.a.o.Server.Info
 	atomic.AddInt64(&info.PacketsReceived, 1)
 	atomic.AddInt64(&info.BytesReceived, int64(1+size+n))
@@ -73,6 +80,52 @@ func (c *conn) read(limit uint32, want byte) (*packets.Packet, error) {
 		err = c.show()
 	}
 	return pk, err
+}
+
+// bodyStep is how much is allocated for a packet before anything of it has come: who announces much and
+// sends nothing takes no more.
+const bodyStep = 64 << 10
+
+// fill reads a body of n bytes into b, which grows as they come.
+func (c *conn) fill(b []byte, n int) ([]byte, error) {
+	for have := 0; ; {
+		if _, err := io.ReadFull(c.br, b[have:]); err != nil {
+			return nil, err
+		}
+		if have = len(b); have == n {
+			return b, nil
+		}
+		b = append(make([]byte, 0, min(n, 2*have)), b...)
+		b = b[:cap(b)]
+	}
+}
+
+// A packet that has begun must come to its end, also where there is no keep-alive: in packetTimeout, and
+// at least packetPace bytes a second. CONNECT has its own deadline.
+const (
+	packetTimeout = 30 * time.Second
+	packetPace    = 4 << 10
+)
+
+// hurry sets the deadline for the n bytes to come of a packet, unless the keep-alive's is earlier.
+func (c *conn) hurry(want byte, n int) {
+	if want != 0 {
+		return
+	}
+	by := time.Now().Add(packetTimeout + time.Duration(n/packetPace)*time.Second)
+	if c.deadline.IsZero() || by.Before(c.deadline) {
+		c.deadline, c.hurried = by, true
+		_ = c.Conn.SetReadDeadline(by) // fails only on a closed connection, which the next read reports
+	}
+}
+
+// unhurry gives the next packet all the time that it has; with a keep-alive, touch does.
+func (c *conn) unhurry() {
+	if c.hurried && c.keepAlive == 0 {
+		c.deadline = time.Time{}
+		_ = c.Conn.SetReadDeadline(time.Time{})
+	}
+	c.hurried = false
 }
 
 // show lets the embedder's hooks see and change the packet. It is a function of its own for its 3 KiB of
@@ -143,235 +196,4 @@ func decode(pk *packets.Packet, body []byte) (err error) {
 		return packets.ErrMalformedPacket // §2.1.2
 	}
 	return packets.ErrProtocolViolation // what only a server sends
-}
-
-// checkLayout checks that a packet's fields fill it exactly, and what the standard says about its flags
-// and properties. The texts, and which property may stand where, are the library's to check.
-func checkLayout(pk *packets.Packet, body []byte) error {
-	r := fields{b: body}
-	v5 := pk.ProtocolVersion == 5
-	var err error
-	switch pk.FixedHeader.Type {
-	case packets.Connect:
-		err = r.connect(pk)
-	case packets.Publish:
-		r.text()
-		if pk.FixedHeader.Qos > 0 {
-			r.take(2)
-		}
-		if v5 {
-			_, err = r.properties()
-		}
-		r.b = nil // the payload
-	case packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp:
-		if id := r.take(2); !r.bad && id[0]|id[1] == 0 {
-			return packets.ErrProtocolViolationNoPacketID // [MQTT-2.2.1-3]
-		}
-		err = r.reason(v5)
-	case packets.Subscribe:
-		err = r.subscribe(v5)
-	case packets.Unsubscribe:
-		r.take(2)
-		if v5 {
-			_, err = r.properties()
-		}
-		for !r.bad && len(r.b) > 0 {
-			r.text()
-		}
-	case packets.Disconnect:
-		err = r.reason(v5)
-	case packets.Pingreq: // nothing may follow
-	default:
-		return nil
-	}
-	if err == nil && (r.bad || len(r.b) > 0) {
-		err = packets.ErrMalformedPacket
-	}
-	return err
-}
-
-// fields walks over the bytes of a packet. bad: it is shorter than it says.
-type fields struct {
-	b   []byte
-	bad bool
-}
-
-var noField [2]byte
-
-// take returns the next n bytes; if they are not there, zeros.
-func (r *fields) take(n int) []byte {
-	if n > len(r.b) {
-		r.b, r.bad = nil, true
-		if n <= len(noField) {
-			return noField[:n]
-		}
-		return make([]byte, n)
-	}
-	f := r.b[:n]
-	r.b = r.b[n:]
-	return f
-}
-
-// text returns a string or binary data, §1.5.4, §1.5.6.
-func (r *fields) text() []byte {
-	n := r.take(2)
-	if length := int(n[0])<<8 | int(n[1]); length <= len(r.b) {
-		return r.take(length)
-	}
-	r.b, r.bad = nil, true
-	return nil
-}
-
-func (r *fields) varint() (n int) {
-	for shift := 0; shift < 28; shift += 7 {
-		b := r.take(1)[0]
-		n |= int(b&0x7F) << shift
-		if b < 0x80 {
-			return n
-		}
-	}
-	r.bad = true
-	return 0
-}
-
-func (r *fields) connect(pk *packets.Packet) error {
-	name := string(r.text())
-	version, flags := r.take(1)[0], r.take(1)[0]
-	if name != "MQTT" && name != "MQIsdp" {
-		return packets.ErrProtocolViolationProtocolName // [MQTT-3.1.2-1]
-	}
-	pk.ProtocolVersion = version
-	if version < 3 || version > 5 {
-		r.b, r.bad = nil, false
-		return nil
-	}
-	if flags&1 != 0 || flags>>3&3 == 3 {
-		return packets.ErrMalformedPacket // [MQTT-3.1.2-3], [MQTT-3.1.2-12]
-	}
-	r.take(2) // keep-alive
-	v5 := version == 5
-	if v5 {
-		seen, err := r.properties()
-		if err != nil {
-			return err
-		}
-		if seen.has(packets.PropAuthenticationData) && !seen.has(packets.PropAuthenticationMethod) {
-			return packets.ErrProtocolViolation // §3.1.2.11.10
-		}
-	}
-	r.text() // client id
-	if flags&0x04 != 0 {
-		if v5 {
-			if _, err := r.properties(); err != nil {
-				return err
-			}
-		}
-		r.text()
-		r.text()
-	}
-	if flags&0x80 != 0 {
-		r.text()
-	}
-	if flags&0x40 != 0 {
-		r.text()
-	}
-	return nil
-}
-
-// reason walks over a reason code and properties, either of which may be missing, §3.4.2.1.
-func (r *fields) reason(v5 bool) (err error) {
-	if !v5 || len(r.b) == 0 {
-		return nil
-	}
-	if r.take(1); len(r.b) > 0 {
-		_, err = r.properties()
-	}
-	return err
-}
-
-func (r *fields) subscribe(v5 bool) error {
-	r.take(2)
-	if v5 {
-		if _, err := r.properties(); err != nil {
-			return err
-		}
-	}
-	for !r.bad && len(r.b) > 0 {
-		filter, o := r.text(), r.take(1)[0]
-		switch {
-		case r.bad:
-		case v5 && o&0xC0 != 0, !v5 && o > 2:
-			return packets.ErrMalformedPacket // [MQTT-3.8.3-5]; of 3.1.1 [MQTT-3-8.3-4]
-		case o&3 == 3, o&0x30 == 0x30:
-			return packets.ErrProtocolViolation // §3.8.3.1
-		case o&4 != 0 && bytes.HasPrefix(filter, []byte("$share/")):
-			return packets.ErrProtocolViolationInvalidSharedNoLocal // [MQTT-3.8.3-4]
-		}
-	}
-	return nil
-}
-
-// propertySet is which properties a list has, by their identifiers, which are all below 64.
-type propertySet uint64
-
-func (s propertySet) has(id byte) bool { return s>>id&1 != 0 }
-
-// properties walks over a list of properties, §2.2.2.
-func (r *fields) properties() (seen propertySet, err error) {
-	list := fields{b: r.take(min(r.varint(), len(r.b)+1))}
-	if r.bad {
-		return 0, packets.ErrMalformedPacket
-	}
-	for len(list.b) > 0 {
-		id := list.take(1)[0]
-		if id >= 64 {
-			return 0, packets.ErrMalformedBadProperty
-		}
-		if id != packets.PropUser && seen.has(id) {
-			return 0, packets.ErrProtocolViolation // more than once
-		}
-		seen |= 1 << id
-		if err := list.property(id); err != nil {
-			return 0, err
-		}
-		if list.bad {
-			return 0, packets.ErrMalformedProperties
-		}
-	}
-	return seen, nil
-}
-
-// property walks over the value of one property that a client may send.
-func (r *fields) property(id byte) error {
-	ok := true
-	switch id {
-	case packets.PropPayloadFormat, packets.PropRequestProblemInfo, packets.PropRequestResponseInfo:
-		ok = r.take(1)[0] <= 1
-	case packets.PropReceiveMaximum:
-		v := r.take(2)
-		ok = v[0]|v[1] != 0
-	case packets.PropTopicAliasMaximum, packets.PropTopicAlias:
-		r.take(2)
-	case packets.PropMaximumPacketSize:
-		v := r.take(4)
-		ok = v[0]|v[1]|v[2]|v[3] != 0
-	case packets.PropMessageExpiryInterval, packets.PropSessionExpiryInterval, packets.PropWillDelayInterval:
-		r.take(4)
-	case packets.PropSubscriptionIdentifier:
-		ok = r.varint() != 0
-	case packets.PropResponseTopic:
-		ok = !bytes.ContainsAny(r.text(), "+#") // [MQTT-3.3.2-14]
-	case packets.PropContentType, packets.PropCorrelationData, packets.PropAuthenticationMethod,
-		packets.PropAuthenticationData, packets.PropReasonString, packets.PropServerReference:
-		r.text()
-	case packets.PropUser:
-		r.text()
-		r.text()
-	default:
-		return packets.ErrMalformedBadProperty
-	}
-	if !ok && !r.bad {
-		return packets.ErrProtocolViolation
-	}
-	return nil
 }

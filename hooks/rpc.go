@@ -116,7 +116,9 @@ func (c *conn) call(ctx context.Context, w call) {
 	most -= len(topic) + len(props) + 16
 	who := Caller{User: c.id.User, Admin: c.id.Admin, Client: c.client}
 	reply := c.a.o.RPC.Call(ctx, who, w.method, pk.Payload, most)
-	c.s.Live(protocol.FilterRPC, "", topic, reply, props, false)
+	if c.s.WaitRoom() { // else nobody is there to read it
+		c.s.Live(protocol.FilterRPC, "", topic, reply, props, false)
+	}
 	if w.x.in != nil {
 		w.x.in.SettleNow(hub.Result{})
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/petrelchat/petrel/broker/delivery"
@@ -45,6 +46,8 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 	if len(pk.Properties.User) > c.a.set().UserProperties {
 		return packets.ErrQuotaExceeded
 	}
+	leave := sync.OnceFunc(c.a.gate.enter()) // the turn is over before what goes at the client's pace
+	defer leave()
 	c.a.hooks.OnSubscribe(c.cl, *pk)
 	st, err := parseStart(pk.Properties.User)
 	codes := make([]byte, len(pk.Filters))
@@ -71,6 +74,7 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		list, at = append(list, w), append(at, i)
 	}
 	granted, err := c.s.Subscribe(list)
+	leave()
 	if err != nil {
 		for _, i := range at {
 			codes[i] = protocol.SubackCode(err, c.v5)
@@ -294,6 +298,9 @@ func (c *conn) infos(conv string) error {
 
 // unsubscribe carries out an UNSUBSCRIBE.
 func (c *conn) unsubscribe(pk *packets.Packet) error {
+	if len(pk.Properties.User) > c.a.set().UserProperties {
+		return packets.ErrQuotaExceeded
+	}
 	*pk = c.a.hooks.OnUnsubscribe(c.cl, *pk)
 	filters := make([]string, len(pk.Filters))
 	for i := range pk.Filters {

@@ -13,10 +13,13 @@ import (
 // typingEvery is the least time between two signs that a member is typing.
 const typingEvery = 2 * time.Second
 
-// typingPace remembers who said lately that they type.
+// typingPace remembers who said lately that they type: in two generations, of which the elder is dropped
+// as a whole when nothing in it counts any more.
 type typingPace struct {
-	mu   sync.Mutex
-	last map[typingKey]time.Time
+	mu    sync.Mutex
+	last  map[typingKey]time.Time // since began
+	elder map[typingKey]time.Time
+	began time.Time
 }
 
 type typingKey struct {
@@ -29,15 +32,15 @@ func (t *typingPace) ready(conv, user string, on bool, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := typingKey{conv, user, on}
-	if at, ok := t.last[k]; ok && now.Sub(at) < typingEvery {
-		return false
+	if now.Sub(t.began) >= typingEvery {
+		t.elder, t.last, t.began = t.last, make(map[typingKey]time.Time), now
 	}
-	if len(t.last) > 10_000 {
-		for old, at := range t.last {
-			if now.Sub(at) >= typingEvery {
-				delete(t.last, old)
-			}
-		}
+	at, ok := t.last[k]
+	if !ok {
+		at, ok = t.elder[k]
+	}
+	if ok && now.Sub(at) < typingEvery {
+		return false
 	}
 	t.last[k] = now
 	return true

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"errors"
 	"log/slog"
 	"math"
 	"sync"
@@ -63,6 +64,16 @@ func (c *conn) mayWill(w *willSpec) error {
 	return err
 }
 
+// WillDone tells how the carrying out of a will ended.
+type WillDone struct {
+	Err   error // a *chat.Refusal, or the store's; nil: it was carried out
+	Apart bool  // it was carried out, but what was to be stored with it was not
+}
+
+// PublishWill carries out a will; with must be stored together with what follows from it, or done told
+// that it was not. done is called once, on any goroutine.
+type PublishWill func(will plain.Will, with storage.Batch, done func(WillDone))
+
 // Wills keeps the clients' wills on disk and publishes them when they are due, as their users. One
 // goroutine owns them.
 type Wills struct {
@@ -70,7 +81,7 @@ type Wills struct {
 	pipeline *hub.Pipeline
 	now      func() time.Time
 	log      *slog.Logger
-	publish  func(w plain.Will, with storage.Batch, done func(error))
+	publish  PublishWill
 
 	in   chan func()
 	stop chan struct{}
@@ -108,9 +119,8 @@ func endsAt(now int64, expiry uint32) int64 {
 	return now + int64(expiry)*1000
 }
 
-// Start starts the goroutine; Close stops it. publish carries out a will; with must be stored together
-// with what follows from it.
-func (w *Wills) Start(publish func(will plain.Will, with storage.Batch, done func(error))) {
+// Start starts the goroutine; Close stops it.
+func (w *Wills) Start(publish PublishWill) {
 	w.publish = publish
 	w.wg.Add(1)
 	go func() { defer w.wg.Done(); w.run() }()
@@ -166,13 +176,13 @@ const retryWill = 5 * time.Second
 func (w *Wills) carryOut(will plain.Will) {
 	var with storage.Batch
 	w.core.Published(&with, &will)
-	w.publish(will, with, func(err error) {
-		if err == nil {
+	w.publish(will, with, func(d WillDone) {
+		if d.Err == nil && !d.Apart {
 			return
 		}
 		// Not on this goroutine: the answer may come from the pipeline's, which must not wait.
 		go w.do(func() {
-			if refusal, ok := err.(*chat.Refusal); ok && refusal.Code != chat.Unavailable && refusal.Code != chat.RateLimited {
+			if d.Err == nil || final(d.Err) {
 				var b storage.Batch
 				b.Vital = true
 				w.core.Published(&b, &will)
@@ -182,6 +192,12 @@ func (w *Wills) carryOut(will plain.Will) {
 			w.core.Again(will, w.now().Add(retryWill).UnixMilli())
 		})
 	})
+}
+
+// final reports whether trying again would be refused as well.
+func final(err error) bool {
+	refusal := new(chat.Refusal)
+	return errors.As(err, &refusal) && refusal.Code != chat.Unavailable && refusal.Code != chat.RateLimited
 }
 
 func (w *Wills) commit(b *storage.Batch) {
@@ -215,8 +231,9 @@ func (w *Wills) Arm(c *conn, spec *willSpec, present bool) error {
 	case err := <-done:
 		return err
 	case <-w.stop:
-		return chat.Refuse(chat.Unavailable, "the server is stopping")
+	case <-w.pipeline.Stopped():
 	}
+	return chat.Refuse(chat.Unavailable, "the server is stopping; connect again when it is back")
 }
 
 func (w *Wills) back(b *storage.Batch, c *conn, present bool) {
@@ -253,39 +270,29 @@ func (w *Wills) Gone(c *conn, clean bool, expiry uint32) {
 	})
 }
 
-func connNumber(c *conn) uint64 { return c.number }
-
-// PublishWill carries out a will as its user.
-func (a *Adapter) PublishWill(w plain.Will, with storage.Batch, done func(error)) {
+// PublishWill carries out a will as its user: what a PUBLISH of theirs would be refused for, a will is too.
+func (a *Adapter) PublishWill(w plain.Will, with storage.Batch, done func(WillDone)) {
 	user := w.FromUser
 	t, err := protocol.ParsePublish(w.Topic, user)
 	if err != nil {
-		done(err)
+		done(WillDone{Err: err})
 		return
 	}
 	switch t.Kind {
 	case protocol.PubPost:
-		ev, err := protocol.DecodeEvent(t.View, w.Payload)
+		r, err := a.posting(user, &t, w.Payload, w.ExpiryS)
 		if err != nil {
-			done(err)
+			done(WillDone{Err: err})
 			return
 		}
-		_, _, direct := chat.Parties(t.Conv)
-		a.o.Hub.Submit(&hub.Request{
-			Conv: t.Conv, Direct: direct, Origin: w.SID, With: with,
-			Cmd:  chat.Command{Op: chat.OpAppend, Actor: user, Event: ev, Hash: protocol.ContentHash(&ev)},
-			Done: func(res hub.Result) { done(res.Err) },
-		})
+		r.Origin, r.With = w.SID, with
+		r.Done = func(res hub.Result) { done(WillDone{Err: res.Err}) }
+		a.o.Hub.Submit(r)
 	case protocol.PubStatus:
-		a.o.Presence.SetStatus(user, w.Payload, func(err error) {
-			if err == nil { // the record goes with the refusal's path: it was carried out
-				err = chat.Refuse(chat.BadRequest, "")
-			}
-			done(err)
-		})
+		a.o.Presence.SetStatus(user, w.Payload, func(err error) { done(WillDone{Err: err, Apart: true}) })
 	default:
 		m := w.Message
 		m.At = a.o.Now().UnixMilli()
-		a.o.Registry.Publish(&delivery.PlainPublish{Message: &m, With: with, Done: done})
+		a.o.Registry.Publish(&delivery.PlainPublish{Message: &m, With: with, Done: func(err error) { done(WillDone{Err: err}) }})
 	}
 }

@@ -117,6 +117,9 @@ type Lag struct {
 	Log  string `cbor:"1,keyasint"`
 	View byte   `cbor:"2,keyasint"`
 	Next uint64 `cbor:"3,keyasint"`
+	// Skip are events of the session's own from Next on that No Local leaves out: the first and the last of
+	// each run, ascending.
+	Skip []uint64 `cbor:"4,keyasint,omitempty"`
 }
 
 // Share is the record of how far a shared subscription to conversations has come (SpaceShare):

@@ -13,6 +13,9 @@ func (s *Session) Detach(expiry uint32) {
 	s.mu.Lock()
 	wasLive := s.live
 	s.gone = true
+	if !s.resuming {
+		s.commit = r.dispatched
+	}
 	if s.inRoom != nil {
 		s.inRoom.Broadcast()
 	}
@@ -36,9 +39,6 @@ func (s *Session) Detach(expiry uint32) {
 		if r.o.Watcher != nil && !s.c.Quiet && s.key.User != "" {
 			r.o.Watcher.Went(s.key.User)
 		}
-	}
-	if !s.resuming {
-		s.commit = r.dispatched
 	}
 	parted := s.partShares()
 	r.mu.Unlock()
@@ -78,7 +78,9 @@ func (s *Session) rest() bool {
 	}
 	if s.plainUsed.Load() {
 		done := make(chan struct{})
-		s.r.plain.in <- plainWork{run: func() { close(done) }}
+		if !s.r.plain.give(plainWork{run: func() { close(done) }}) {
+			return false
+		}
 		select {
 		case <-done:
 		case <-s.r.o.Pipeline.Stopped():
@@ -124,7 +126,7 @@ func (s *Session) remove() {
 	for _, x := range s.subs {
 		rec.Subs = append(rec.Subs, storage.Sub{Filter: x.filter})
 	}
-	if !s.durable && s.index.plain == 0 {
+	if !s.durable && s.index.plain == 0 && !s.plainEver {
 		// Nothing of it is on disk.
 		_, _ = s.r.leaveShares(s.key.User, s.SID, rec.Subs, new(storage.Batch), func() error { return nil })
 		return
@@ -143,7 +145,7 @@ func (s *Session) positionInto(b *storage.Batch) {
 	for src, l := range s.lag {
 		pos.Again = s.dup
 		if src.view != viewPlain { // that queue is on disk itself
-			pos.Lag = append(pos.Lag, storage.Lag{Log: src.log, View: src.view, Next: l.next})
+			pos.Lag = append(pos.Lag, storage.Lag{Log: src.log, View: src.view, Next: l.next, Skip: l.leftOut()})
 		}
 	}
 	s.win.unacked(func(x *sent) {

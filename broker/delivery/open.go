@@ -103,17 +103,20 @@ func (s *Session) load() (present bool, err error) {
 			s.SID |= ephemeral
 			return false, nil
 		}
-		return false, s.writeRecord()
+		return false, s.writeRecord(nil)
 	}
 	s.SID, s.created, s.name = rec.SID, rec.Created, rec.Name
 	s.link.textMax = rec.MaxSize
 	if s.c.Catchup == 0 {
 		s.c.Catchup = uint64(rec.Catchup)
 	}
+	var lost []string
 	for _, sub := range rec.Subs {
 		x, err := s.parse(sub)
-		if err != nil {
-			continue // a filter that the rules no longer allow
+		if err != nil { // a filter that the rules no longer allow
+			r.o.Log.Warn("a stored subscription is no longer valid and is dropped", "user", s.key.User, "client", s.key.Client, "filter", sub.Filter, "error", err)
+			lost = append(lost, sub.Filter)
+			continue
 		}
 		if s.c.MayResume != nil && !s.c.MayResume(&x.f) {
 			return false, chat.Refuse(chat.NotAuthorized, "this client id has a session that your token may not resume: take another id")
@@ -128,7 +131,7 @@ func (s *Session) load() (present bool, err error) {
 		return false, err
 	}
 	s.durable = true // also one that now ends with its connection: it has records
-	return true, s.writeRecord()
+	return true, s.writeRecord(lost)
 }
 
 // parse turns a stored subscription into a live one.
@@ -176,7 +179,11 @@ func (s *Session) loadPosition(crashed uint64) error {
 		s.win.alloc += uint64(2 * s.win.max) // and these ids used
 	}
 	for _, l := range pos.Lag {
-		s.lags(source{l.Log, l.View}, l.Next, l.Next).dup = s.dup
+		x := s.lags(source{l.Log, l.View}, l.Next, l.Next)
+		x.dup = s.dup
+		for runs := l.Skip; len(runs) >= 2; runs = runs[2:] {
+			x.own = append(x.own, run{runs[0], runs[1]})
+		}
 	}
 	for _, x := range pos.Inflight {
 		s.resend = append(s.resend, sent{alloc: x.Alloc, src: source{x.Log, x.View}, seq: x.Seq, qos: x.QoS})
@@ -228,11 +235,17 @@ func (s *Session) loadQoS2() error {
 	})
 }
 
-// writeRecord stores that the session is connected, and for a new one where it begins.
-func (s *Session) writeRecord() error {
+// writeRecord stores that the session is connected, and for a new one where it begins. lost are filters
+// that it does not have any more.
+func (s *Session) writeRecord(lost []string) error {
 	var b storage.Batch
 	b.Vital = true
 	s.recordInto(&b, 0)
+	for _, f := range lost {
+		share, bare := splitShare(f)
+		s.r.plain.index.Remove(bare, s.SID, share)
+		b.Delete(storage.In(storage.SpaceFilter).U64(s.SID).Str(f))
+	}
 	if len(s.subs) == 0 {
 		s.positionInto(&b)
 	}
@@ -275,6 +288,6 @@ func (r *Registry) EndSession(k Key, rec *storage.Session) error {
 	if _, err := r.leaveShares(k.User, rec.SID, rec.Subs, &b, func() error { return r.o.Pipeline.Commit(&b, nil) }); err != nil {
 		return err
 	}
-	r.plain.in <- plainWork{end: true, sid: rec.SID}
+	r.plain.give(plainWork{end: true, sid: rec.SID}) // else the next start finds it
 	return nil
 }

@@ -21,11 +21,11 @@ type outbox struct {
 	marks   []uint64 // journalled publishes whose acknowledgements are in buf
 	writing bool
 	broken  bool
-	closing bool // close the connection when everything is written
-	half    bool // and then our side of it only
-	idle    *sync.Cond
-	sent    int64 // bytes that the connection has taken
-	flying  int64 // bytes of the write that is under way
+	closing bool       // close the connection when everything is written
+	half    bool       // and then our side of it only
+	moved   *sync.Cond // somebody waits until less is in buf, or nothing is under way; nil: nobody did
+	sent    int64      // bytes that the connection has taken
+	flying  int64      // bytes of the write that is under way
 }
 
 // keep is the largest buffer that a connection keeps between bursts.
@@ -79,9 +79,7 @@ func (o *outbox) write() {
 		if len(b) == 0 || o.broken {
 			o.writing = false
 			closing, half := o.closing, o.half
-			if o.idle != nil {
-				o.idle.Broadcast()
-			}
+			o.tell()
 			o.mu.Unlock()
 			if closing {
 				o.close(half)
@@ -91,6 +89,7 @@ func (o *outbox) write() {
 		o.buf, o.spare, o.flying = o.spare, nil, int64(len(b))
 		marks := o.marks
 		o.marks = nil
+		o.tell()
 		o.mu.Unlock()
 		if len(marks) > 0 {
 			o.handed.note(marks)
@@ -109,6 +108,7 @@ func (o *outbox) write() {
 		}
 		if err != nil {
 			o.broken, o.buf = true, nil
+			o.tell()
 		}
 		o.mu.Unlock()
 		if err != nil {
@@ -132,6 +132,7 @@ func (o *outbox) finish(half bool) {
 	o.closing, o.half = true, half
 	start := !o.writing
 	o.writing = true
+	o.tell()
 	o.mu.Unlock()
 	if start {
 		go o.write()
@@ -144,11 +145,34 @@ func (o *outbox) drain() {
 	o.flush()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.idle == nil {
-		o.idle = sync.NewCond(&o.mu)
-	}
 	for o.writing {
-		o.idle.Wait()
+		o.wait()
+	}
+}
+
+// waitRoom returns when less than most bytes wait for the connection; false: it takes nothing any more.
+func (o *outbox) waitRoom(most int) bool {
+	o.flush()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.buf) >= most && !o.broken && !o.closing {
+		o.wait()
+	}
+	return !o.broken && !o.closing
+}
+
+// wait waits for tell. mu is held.
+func (o *outbox) wait() {
+	if o.moved == nil {
+		o.moved = sync.NewCond(&o.mu)
+	}
+	o.moved.Wait()
+}
+
+// tell has those who wait look again. mu is held.
+func (o *outbox) tell() {
+	if o.moved != nil {
+		o.moved.Broadcast()
 	}
 }
 

@@ -154,20 +154,46 @@ func (p *plainOwner) doneNumber() uint64 {
 
 func (p *plainOwner) close() { close(p.in) }
 
+// give hands the owner something to do. It blocks while the owner has as much as it can take. false: the
+// disk has failed, and the owner does nothing any more.
+func (p *plainOwner) give(w plainWork) bool {
+	select {
+	case p.in <- w:
+		return true
+	case <-p.r.o.Pipeline.Stopped():
+		return false
+	}
+}
+
+// slot waits until one more batch may be on its way to the disk; false: the disk has failed.
+func (p *plainOwner) slot() bool {
+	select {
+	case <-p.slots:
+		return true
+	case <-p.r.o.Pipeline.Stopped():
+		return false
+	}
+}
+
+func errNotStored() error {
+	return chat.Refuse(chat.Unavailable, "the server cannot store messages now; try again later")
+}
+
 func (p *plainOwner) run() {
 	idle := time.NewTicker(50 * time.Millisecond)
 	defer idle.Stop()
 	for {
 		select {
 		case first, ok := <-p.in:
+			if !p.slot() {
+				return
+			}
 			if !ok {
-				<-p.slots
 				p.flush()
 				return
 			}
-			<-p.slots
 			p.takeLimits()
-			runtime.Gosched() // a SUBSCRIBE that came before takes effect before, and the batch grows
+			runtime.Gosched() // others go on, and the batch grows
 			p.handle(first)
 			for more := true; more && p.batch.Len() < 2048; {
 				select {
@@ -182,7 +208,9 @@ func (p *plainOwner) run() {
 			p.flush()
 		case <-idle.C:
 			if p.journal.Tick() || len(p.ends) > 0 {
-				<-p.slots
+				if !p.slot() {
+					return
+				}
 				ends := p.ends
 				p.ends = nil
 				for _, sid := range ends {
@@ -233,9 +261,8 @@ func (p *plainOwner) flush() {
 	p.queue.Aborted()
 	p.retained.Aborted()
 	p.r.o.Log.Error("plain messages could not be stored", "error", err)
-	refusal := chat.Refuse(chat.Unavailable, "the server cannot store messages now; try again later")
 	for _, done := range undone {
-		done(refusal)
+		done(errNotStored())
 	}
 	if errors.Is(err, storage.ErrFull) && len(undone) > 0 && len(works) > 0 {
 		<-p.slots

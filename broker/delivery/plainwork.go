@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"encoding/binary"
+	"errors"
 	"strings"
 
 	"github.com/petrelchat/petrel/broker/plain"
@@ -10,12 +11,16 @@ import (
 
 // Publish hands a message at QoS ≥ 1, or one to be retained, to the owner of the plain queues. It
 // blocks while the owner has as much as it can take.
-func (r *Registry) Publish(p *PlainPublish) { r.plain.in <- plainWork{publish: p} }
+func (r *Registry) Publish(p *PlainPublish) {
+	if !r.plain.give(plainWork{publish: p}) {
+		p.Done(errNotStored())
+	}
+}
 
 // Retain makes a message the retained one of its topic, without delivering it: for QoS 0, which is
 // delivered at once.
 func (r *Registry) Retain(m *plain.Message, done func(error)) {
-	r.plain.in <- plainWork{publish: &PlainPublish{Message: m, Done: done, retainOnly: true}}
+	r.Publish(&PlainPublish{Message: m, Done: done, retainOnly: true})
 }
 
 // publish finds who gets a message, stores it for them, and offers it after the sync.
@@ -34,9 +39,14 @@ func (p *plainOwner) publish(w *PlainPublish) {
 		p.index.Match(m.Topic, m.From, &p.matches)
 		p.turns++
 		again := p.matches.PickShared(p.r.connected, p.turns)
-		p.fanOut(m, p.matches.Targets)
+		err := p.fanOut(m, p.matches.Targets)
 		for _, t := range again {
-			p.fanOut(m, []plain.Target{t})
+			err = errors.Join(err, p.fanOut(m, []plain.Target{t}))
+		}
+		if err != nil { // not for everybody: the publisher has to try again
+			p.r.o.Log.Error("queueing a plain message failed", "topic", m.Topic, "error", err)
+			w.Done(errNotStored())
+			return
 		}
 	}
 	p.journal.Add(w.Mark)
@@ -46,16 +56,15 @@ func (p *plainOwner) publish(w *PlainPublish) {
 }
 
 // fanOut stores a message for those who get it at QoS ≥ 1, and notes to offer it to all.
-func (p *plainOwner) fanOut(m *plain.Message, targets []plain.Target) {
+func (p *plainOwner) fanOut(m *plain.Message, targets []plain.Target) error {
 	if len(targets) == 0 {
-		return
+		return nil
 	}
 	n := p.next
 	p.next++
 	stored, dropped, err := p.queue.Put(p.batch, n, m, targets)
 	if err != nil {
-		p.r.o.Log.Error("queueing a plain message failed", "topic", m.Topic, "error", err)
-		return
+		return err
 	}
 	if dropped > 0 {
 		p.r.Dropped.Add(int64(dropped))
@@ -80,6 +89,7 @@ func (p *plainOwner) fanOut(m *plain.Message, targets []plain.Target) {
 			}
 		}
 	})
+	return nil
 }
 
 // Publish0 gives a message at QoS 0 to whoever is online. It may be called from any goroutine.
@@ -265,7 +275,11 @@ func (p *plainOwner) enqueue(s *Session, list []retainedFor) {
 		m := *x.m
 		m.Retain = true
 		x.target.RAP = true // [MQTT-3.3.1-8]: RETAIN is 1 for a message that a new subscription finds
-		p.fanOut(&m, []plain.Target{x.target})
+		if err := p.fanOut(&m, []plain.Target{x.target}); err != nil {
+			p.r.o.Log.Error("queueing a retained message failed", "topic", m.Topic, "error", err)
+			s.Kick(Broken) // it subscribes again
+			return
+		}
 	}
 }
 

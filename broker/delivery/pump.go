@@ -9,143 +9,6 @@ import (
 	"github.com/petrelchat/petrel/storage"
 )
 
-// lagging is a log that a session has to read on from the store.
-type lagging struct {
-	next   uint64   // the first seq that was not sent
-	from   uint64   // events before it are not sent; a stub stands for them
-	head   uint64   // the highest seq that was offered while it lagged
-	to     uint64   // the last seq of this stay in the conversation; 0: it lasts
-	then   []stay   // when the user was a member after that
-	waited bool     // nothing was there to read, and since then what was offered has been dispatched
-	fresh  bool     // noted while the session was resuming, from what was just offered
-	dup    uint64   // events of commits, plain messages of numbers, up to this one may have been sent before
-	skip   []uint64 // own events that No Local leaves out; plain messages that are in the window
-}
-
-// setStays bounds what is read to the times of membership that the store knows. What was offered since
-// they were read stays noted. s.mu is held.
-func (l *lagging) setStays(list []stay) {
-	if len(list) == 0 {
-		l.to, l.then = l.next-1, nil // nothing any more
-		return
-	}
-	end, later := l.to, l.then
-	l.next = max(l.next, list[0].from)
-	l.to, l.then = list[0].to, list[1:]
-	last := list[len(list)-1]
-	if last.to == 0 && end > last.from {
-		l.ends(end)
-	}
-	for _, x := range later {
-		if x.from > last.from {
-			l.then = append(l.then, x)
-		}
-	}
-}
-
-// ends notes that the user's membership ended with an event that is offered. s.mu is held.
-func (l *lagging) ends(seq uint64) {
-	if n := len(l.then); n > 0 {
-		l.then[n-1].to = seq
-	} else {
-		l.to = seq
-	}
-}
-
-// offered notes an event that is read later. One after the end of a membership begins another.
-func (l *lagging) offered(seq uint64) {
-	l.head = max(l.head, seq)
-	last := l.to
-	if n := len(l.then); n > 0 {
-		last = l.then[n-1].to
-	}
-	if last != 0 && seq > last {
-		l.then = append(l.then, stay{from: seq})
-	}
-}
-
-// nextStay goes on with the next time of membership; false: there is none.
-func (l *lagging) nextStay() bool {
-	if len(l.then) == 0 {
-		return false
-	}
-	l.next, l.to, l.then = max(l.next, l.then[0].from), l.then[0].to, l.then[1:]
-	return true
-}
-
-// The order of what waits (PROTOCOL: delivery 2): the user's own log and calls, then direct
-// conversations, then groups in turn, then plain messages.
-const (
-	classOwn = iota
-	classDirect
-	classGroup
-	classPlain
-	classes
-)
-
-func classOf(src source) int {
-	switch {
-	case src.view == viewOwn:
-		return classOwn
-	case src.view == viewPlain:
-		return classPlain
-	case isDirect(src.log):
-		return classDirect
-	}
-	return classGroup
-}
-
-func isDirect(conv string) bool {
-	_, _, ok := chat.Parties(conv)
-	return ok
-}
-
-// lags notes that a source is to be read on from next. s.mu is held.
-func (s *Session) lags(src source, next, head uint64) *lagging {
-	l, ok := s.lag[src]
-	if !ok {
-		if s.lag == nil {
-			s.lag = make(map[source]*lagging)
-		}
-		l = &lagging{next: next, head: head}
-		s.lag[src] = l
-		c := classOf(src)
-		s.order[c] = append(s.order[c], src)
-	} else {
-		l.next = min(l.next, next)
-		l.head = max(l.head, head)
-	}
-	s.touch()
-	return l
-}
-
-// caughtUp forgets a source. s.mu is held.
-func (s *Session) caughtUp(src source) {
-	delete(s.lag, src)
-	c := classOf(src)
-	if i := slices.Index(s.order[c], src); i >= 0 {
-		s.order[c] = slices.Delete(s.order[c], i, i+1)
-	}
-	if len(s.lag) == 0 {
-		s.lag = nil
-		s.order = [classes][]source{}
-	}
-	s.touch()
-}
-
-// turn returns the next source to read from, and puts it at the end of its class. s.mu is held.
-func (s *Session) turn() (source, *lagging, bool) {
-	for c := range s.order {
-		if q := s.order[c]; len(q) > 0 {
-			src := q[0]
-			copy(q, q[1:])
-			q[len(q)-1] = src
-			return src, s.lag[src], true
-		}
-	}
-	return source{}, nil, false
-}
-
 // Events read in one go: of one conversation among several, and when it is the only one.
 const (
 	turnChunk = 32
@@ -170,13 +33,13 @@ type item struct {
 // a time for a session.
 func (s *Session) pump() {
 	s.mu.Lock()
-	if s.pumping || s.resuming || s.gone || !s.live || len(s.lag) == 0 {
+	if s.pumping || s.resuming || s.seeking || s.gone || !s.live || len(s.lag) == 0 {
 		s.mu.Unlock()
 		return
 	}
 	s.pumping = true
 	wrote := false
-	for !s.gone {
+	for !s.gone && !s.seeking {
 		room := s.win.room()
 		if room <= 0 || (s.win.n > 0 && room < s.win.max/2) {
 			break // the next acknowledgements bring us back
@@ -240,7 +103,7 @@ func (s *Session) pumpLog(src source, l *lagging, room int) (wrote bool) {
 		return false
 	}
 	for i := range items {
-		if slices.Contains(l.skip, items[i].seq) {
+		if l.leavesOut(items[i].seq) {
 			items[i].empty = true
 		}
 		if !items[i].empty {

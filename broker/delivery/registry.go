@@ -300,19 +300,6 @@ func (r *Registry) Sessions(user string) []*Session {
 	return append([]*Session(nil), r.users[user]...)
 }
 
-// All calls fn with every connected session.
-func (r *Registry) All(fn func(*Session)) {
-	r.mu.Lock()
-	all := make([]*Session, 0, len(r.keys))
-	for _, s := range r.keys {
-		all = append(all, s)
-	}
-	r.mu.Unlock()
-	for _, s := range all {
-		fn(s)
-	}
-}
-
 // Count is the number of sessions that are connected.
 func (r *Registry) Count() int {
 	r.mu.Lock()

@@ -41,7 +41,9 @@ func (s *Session) Start() error {
 			return err
 		}
 	}
-	s.sendAgain()
+	if err := s.sendAgain(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	s.resuming = false
 	s.commit = upTo
@@ -199,8 +201,13 @@ func (s *Session) clip() error {
 			return err
 		}
 		s.mu.Lock()
-		if l, ok := s.lag[src]; ok && head >= n && l.next < head-n+1 {
-			l.from = head - n + 1
+		if l, ok := s.lag[src]; ok {
+			if end := l.end(); end != 0 {
+				head = min(head, end)
+			}
+			if head >= n && l.next < head-n+1 {
+				l.from = head - n + 1
+			}
 		}
 		s.mu.Unlock()
 	}
@@ -255,16 +262,16 @@ func (r *Registry) memberships(user string, fn func(conv string, m membership) e
 }
 
 // sendAgain sends what was in flight when the session was put away, with its old packet ids and DUP
-// [MQTT-4.4.0-1], [MQTT-4.4.0-2].
-func (s *Session) sendAgain() {
-	for _, x := range s.resend {
+// [MQTT-4.4.0-1], [MQTT-4.4.0-2]. What it did not come to stays in flight.
+func (s *Session) sendAgain() error {
+	for len(s.resend) > 0 {
+		x := s.resend[0]
 		it, ok, err := s.reread(x)
 		if err != nil {
-			s.r.o.Log.Error("reading a packet in flight failed", "user", s.key.User, "error", err)
-			s.Kick(Broken)
-			return
+			return err
 		}
 		s.mu.Lock()
+		s.resend = s.resend[1:]
 		if it.empty && x.src.view == viewPlain { // it expired on its way: that counts as sent in time, §3.3.2.3.3
 			it.empty, it.expiry = false, 1
 		}
@@ -279,10 +286,13 @@ func (s *Session) sendAgain() {
 		}
 		s.mu.Unlock()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.resend = nil
 	for pid := range s.released {
 		s.link.out.append(func(b []byte) []byte { return appendAck(b, typePubrel, pid, s.c.V5, 0, nil) })
 	}
+	return nil
 }
 
 // again puts one packet back into the window and on the wire. s.mu is held.

@@ -112,7 +112,7 @@ func (r *Registry) holdAfterKick(ctx context.Context, k Key) (release func(), wa
 		if old == nil {
 			return func() { r.forget(mine) }, was, nil
 		}
-		was = was || old.c.Key == k // a placeholder brought nothing
+		was = was || !old.stand
 		old.Kick(Revoked)
 		select {
 		case <-old.ended:
@@ -136,7 +136,7 @@ func (r *Registry) holdIdle(k Key) (release func(), err error) {
 
 // placeholder has a key for a moment in the name of no connection.
 func (r *Registry) placeholder(k Key) *Session {
-	return &Session{ended: make(chan struct{}), c: &Connect{Kick: func(Why) {}}, r: r, key: k}
+	return &Session{ended: make(chan struct{}), stand: true, c: &Connect{Kick: func(Why) {}}, r: r, key: k}
 }
 
 // UpdateDevice changes settings of a session; nil leaves one as it is. found is false when there is no such

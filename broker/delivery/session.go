@@ -45,7 +45,6 @@ type Why uint8
 const (
 	TakenOver Why = iota + 1
 	Revoked
-	SlowWrite
 	Broken // writing failed
 	ServerStops
 	Expired
@@ -69,6 +68,7 @@ type Session struct {
 	c     *Connect
 	link  *link
 	ended chan struct{} // closed when the session has been put away
+	stand bool          // has the key for a moment in the name of no connection
 
 	durable bool // outlives its connection
 	expiry  uint32
@@ -82,6 +82,7 @@ type Session struct {
 	mu       sync.Mutex
 	live     bool // is offered events
 	resuming bool // what it missed is being looked up: nothing may be sent yet
+	seeking  bool // where subscriptions are to start is being looked up: nothing at QoS 1 may overtake it
 	gone     bool // detached
 	subs     map[string]*subscription
 	index    subIndex
@@ -100,6 +101,7 @@ type Session struct {
 	undone    int                 // of in: neither stored nor refused yet
 	quiet     chan struct{}       // made by who waits until nothing is under way; nil: nobody does
 	plainUsed atomic.Bool         // the owner of the plain messages was given something to do
+	plainEver bool                // had a plain filter at QoS ≥ 1: messages may wait for it
 	received  map[uint16]bool     // inbound QoS 2 ids between PUBLISH and PUBREL; true: of this connection
 	held      int                 // how many of received are of this connection
 	released  map[uint16]struct{} // outbound QoS 2 ids between PUBREC and PUBCOMP, without a window entry
@@ -173,12 +175,19 @@ func (s *Session) offer(d *hub.Delivery, enc *encoding) (wrote bool) {
 // skipOwn keeps the order right for a sender that does not want its own events: while the log lags,
 // what is read later must leave it out too.
 func (s *Session) skipOwn(d *hub.Delivery, src source) {
-	if l, ok := s.lag[src]; ok {
-		l.head = max(l.head, d.Event.Seq)
-		l.skip = append(l.skip, d.Event.Seq)
-	} else if s.resuming {
-		l := s.lags(src, d.Event.Seq, d.Event.Seq)
-		l.skip = append(l.skip, d.Event.Seq)
+	l, ok := s.lag[src]
+	switch {
+	case ok:
+		l.offered(d.Event.Seq)
+	case s.resuming || s.seeking:
+		l = s.lags(src, d.Event.Seq, d.Event.Seq)
+		l.fresh = s.resuming
+	default:
+		return
+	}
+	l.leaveOut(d.Event.Seq)
+	if d.Former == s.key.User {
+		l.ends(d.Event.Seq)
 	}
 }
 
@@ -199,7 +208,7 @@ func (s *Session) offerView(d *hub.Delivery, enc *encoding, src source, m match)
 		}
 		return false
 	}
-	if s.resuming || s.win.room() <= 0 {
+	if s.resuming || s.seeking || s.win.room() <= 0 {
 		l := s.lags(src, seq, seq)
 		l.fresh = s.resuming
 		if left {
@@ -309,6 +318,11 @@ func (s *Session) Live(kind protocol.FilterKind, name, topic string, payload, pr
 
 // Drain waits until the connection has taken what waits for it: for those who send much at once.
 func (s *Session) Drain() { s.link.out.drain() }
+
+// WaitRoom waits until the connection has taken so much of what waits for it that there is room for more:
+// for those who make it grow, the reader of requests and those who answer them. false: the connection is
+// gone, or about to be closed. Not for the dispatcher, and no lock may be held.
+func (s *Session) WaitRoom() bool { return s.link.out.waitRoom(liveMax) }
 
 // Finish writes what waits and closes the connection.
 func (s *Session) Finish() { s.link.out.finish(false) }

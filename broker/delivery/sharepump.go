@@ -131,10 +131,7 @@ func (sh *share) give(m *member, conv string, it *item) bool {
 	s.r.Sent.Add(1)
 	p.pid = s.win.add(source{conv, m.view}, it.seq, publishSize(&p), 1)
 	s.touch()
-	s.link.out.append(func(b []byte) []byte {
-		alias, named := s.link.aliases.use(p.topic)
-		return appendPublish(b, &p, s.c.V5, alias, named)
-	})
+	s.link.out.append(func(b []byte) []byte { return s.link.encode(b, &p) })
 	f := sh.flows[conv]
 	if f == nil {
 		if sh.flows == nil {

@@ -141,6 +141,15 @@ func (r *Registry) storeDirtyShares() {
 // commitWithShares stores a batch with the subscriptions of a durable session, and returns after the
 // sync. Shares that are among them go with it.
 func (s *Session) commitWithShares(b *storage.Batch, added []*subscription) error {
+	if err := s.handOver(b, added); err != nil {
+		return err
+	}
+	return s.r.o.Pipeline.Barrier()
+}
+
+// handOver gives the store a batch with the subscriptions of a session, and the shares among them. The lock
+// that orders the records of shares is not held while the disk is waited for.
+func (s *Session) handOver(b *storage.Batch, added []*subscription) error {
 	r := s.r
 	locked := false
 	for _, x := range added {
@@ -161,11 +170,11 @@ func (s *Session) commitWithShares(b *storage.Batch, added []*subscription) erro
 			sh.recordInto(b)
 		}
 	}
-	return r.o.Pipeline.CommitWait(b)
+	return r.o.Pipeline.Commit(b, nil)
 }
 
 // leaveShares ends a session's part in the shared subscriptions among subs, in memory and in the batch,
-// and has the batch committed. What was on its way to the session goes to the others: those shares are
+// and has the batch committed; commit must not wait for the disk. What was on its way to the session goes to the others: those shares are
 // returned, to be pumped.
 func (r *Registry) leaveShares(user string, sid uint64, subs []storage.Sub, b *storage.Batch, commit func() error) (left []*share, err error) {
 	locked := false

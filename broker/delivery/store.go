@@ -68,6 +68,11 @@ func (r *Registry) flushDirty(positions bool) {
 	var b storage.Batch
 	b.Vital = true
 	for _, s := range all {
+		if positions { // whatever comes from now on is for the next round
+			s.mu.Lock()
+			s.touched = false
+			s.mu.Unlock()
+		}
 		r.flushCursors(s)
 		if !positions || !s.durable {
 			continue
@@ -151,17 +156,11 @@ func (r *Registry) expireSessions(now int64) {
 
 // expire removes one session, unless it came back.
 func (r *Registry) expire(k Key, now int64) {
-	r.mu.Lock()
-	_, busy := r.keys[k]
-	if !busy {
-		r.keys[k] = &Session{ended: make(chan struct{}), c: &Connect{Kick: func(Why) {}}, r: r, key: k}
+	release, err := r.holdIdle(k)
+	if err != nil {
+		return // it came back
 	}
-	hold := r.keys[k]
-	r.mu.Unlock()
-	if busy {
-		return
-	}
-	defer r.forget(hold)
+	defer release()
 	rec, ok, err := r.record(k)
 	if err != nil || !ok || !expired(&rec, now) {
 		return

@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"slices"
+
 	"github.com/petrelchat/petrel/broker/plain"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
@@ -16,8 +18,8 @@ type Subscribe struct {
 	From    int64
 	HasFrom bool
 	Seek    bool
-	// Start is the first seq that the user may see in the conversation, Joined where membership began.
-	Start, Left uint64
+	// Start is the first seq that the user may see in the conversation.
+	Start uint64
 }
 
 // Granted is the answer to one filter.
@@ -55,25 +57,20 @@ func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
 		}
 	}
 	s.mu.Unlock()
-	s.activate(added)
-	mark := s.r.marks.mark()
+	seeks := make([]bool, len(list))
 	for i, w := range list {
+		seeks[i] = w.Seek || granted[i].New && w.HasFrom
+		changed = changed || seeks[i]
+	}
+	s.activate(added, slices.Contains(seeks, true))
+	mark := s.r.marks.mark()
+	for i := range granted {
 		granted[i].mark = mark
-		if x := s.subs[w.Sub.Filter]; x.shared() {
-			if added[i] != nil || w.Seek {
-				changed = true
-				if err := s.r.joinShare(s, x, &w); err != nil {
-					return nil, err
-				}
-			}
-			continue
-		}
-		if w.Seek || granted[i].New && w.HasFrom {
-			changed = true
-			if err := s.seek(w); err != nil {
-				return nil, err
-			}
-		}
+	}
+	if err := s.begin(list, added, seeks); err != nil {
+		s.r.o.Log.Error("looking up where a subscription starts failed", "user", s.key.User, "client", s.key.Client, "error", err)
+		s.Kick(Broken) // it takes effect already, and is not stored: the client begins anew
+		return nil, chat.Refuse(chat.Unavailable, "the server cannot read where the subscription starts; try again later")
 	}
 	if !changed || !s.durable {
 		return granted, nil
@@ -93,15 +90,43 @@ func (s *Session) Subscribe(list []Subscribe) ([]Granted, error) {
 	return granted, nil
 }
 
+// begin finds where subscriptions start that have just been activated.
+func (s *Session) begin(list []Subscribe, added []*subscription, seeks []bool) error {
+	defer func() {
+		s.mu.Lock()
+		s.seeking = false
+		s.mu.Unlock()
+	}()
+	for i, w := range list {
+		if x := s.subs[w.Sub.Filter]; x.shared() {
+			if added[i] != nil || w.Seek {
+				if err := s.r.joinShare(s, x, &w); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if seeks[i] {
+			if err := s.seek(w); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // activate makes subscriptions take effect: from this moment on the session is offered what matches.
-func (s *Session) activate(added []*subscription) {
+// seeking says that it is to be looked up next where some of them start: what is offered until then lags.
+func (s *Session) activate(added []*subscription, seeking bool) {
 	r := s.r
 	r.mu.Lock()
 	s.mu.Lock()
+	s.seeking = seeking
 	for _, x := range added {
 		if x == nil {
 			continue
 		}
+		s.plainEver = s.plainEver || x.f.Kind == protocol.FilterPlain && x.qos > 0
 		if old := s.subs[x.filter]; old != nil {
 			s.index.remove(old)
 			if isLive(old.f.Kind) && s.live {
@@ -131,7 +156,7 @@ func isLive(k protocol.FilterKind) bool {
 func (s *Session) seek(w Subscribe) error {
 	r := s.r
 	convs := []string{w.Filter.Conv}
-	starts := []membership{{Joined: w.Start, Left: w.Left}}
+	starts := []membership{{Joined: w.Start}}
 	switch {
 	case w.Filter.Kind == protocol.FilterOwnEvents:
 		convs[0] = storage.OwnLog(s.key.User)
@@ -153,7 +178,7 @@ func (s *Session) seek(w Subscribe) error {
 		view = viewOwn
 	}
 	for i, conv := range convs {
-		head, _, err := r.o.Hub.Head(conv)
+		head, err := r.headAt(conv, r.done())
 		if err != nil {
 			return err
 		}
@@ -164,18 +189,35 @@ func (s *Session) seek(w Subscribe) error {
 				next = head - n + 1
 			}
 		}
-		next = max(next, starts[i].Joined, 1)
 		s.mu.Lock()
-		src := source{conv, view}
-		if s.lag[src] != nil {
-			s.caughtUp(src)
-		}
-		if next <= head {
-			s.lags(src, next, head).to = starts[i].Left
-		}
+		s.readFrom(source{conv, view}, min(max(next, starts[i].Joined, 1), head+1), head)
 		s.mu.Unlock()
 	}
 	return nil
+}
+
+// readFrom makes a source go on at next, with all up to head and what has been offered since. s.mu is held.
+func (s *Session) readFrom(src source, next, head uint64) {
+	old := s.lag[src]
+	if old != nil {
+		s.caughtUp(src)
+		head = max(head, old.head)
+	}
+	if next > head {
+		return
+	}
+	var stays []stay
+	if old != nil {
+		stays = old.staysFrom(next)
+		if len(stays) == 0 {
+			return
+		}
+		next = stays[0].from
+	}
+	l := s.lags(src, next, head)
+	if old != nil { // whether the membership has ended, and what of it No Local leaves out
+		l.to, l.then, l.own = stays[0].to, stays[1:], old.own
+	}
 }
 
 // visible calls fn with the conversations that a user is in and the first seq that they may see there.
@@ -244,8 +286,11 @@ func (s *Session) Unsubscribe(filters []string) ([]bool, error) {
 		s.mu.Lock()
 		s.recordInto(&b, 0)
 		s.mu.Unlock()
-		return r.o.Pipeline.CommitWait(&b)
+		return r.o.Pipeline.Commit(&b, nil)
 	})
+	if err == nil && s.durable {
+		err = r.o.Pipeline.Barrier()
+	}
 	for _, sh := range left {
 		sh.pump()
 	}
@@ -306,8 +351,8 @@ func (s *Session) Retained(w Subscribe, g Granted) error {
 		if next == "" {
 			return nil
 		}
-		if s.Pending() > liveMax { // a huge retained set goes out at the client's pace
-			s.Drain()
+		if !s.WaitRoom() { // a huge retained set goes out at the client's pace
+			return nil
 		}
 		after = next
 	}

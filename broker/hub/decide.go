@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"slices"
+
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/storage"
 )
@@ -207,8 +209,8 @@ func (w *owner) move(m *Move) {
 		return
 	}
 	old := c.cursors[m.User]
-	next, moved := chat.MoveCursor(old, c.st.Head, m.Delivered, m.Read)
-	if !moved {
+	next, ok := chat.MoveCursor(old, c.st.Head, m.Delivered, m.Read)
+	if !ok {
 		w.comps = append(w.comps, completion{done: m.Done})
 		return
 	}
@@ -216,16 +218,23 @@ func (w *owner) move(m *Move) {
 	delete(w.ownRead, ownRead{m.Conv, m.User})
 	w.touched[m.Conv] = struct{}{}
 	w.batch.Set(storage.In(storage.SpaceCursor).Str(m.Conv).Str(m.User), storage.AppendCursor(nil, next))
-	w.comps = append(w.comps, completion{done: m.Done, move: m, moved: &CursorMoved{
-		Conv: m.Conv, User: m.User, Cursor: next,
-		Authors: w.authors(m.Conv, m.User, min(old.Delivered, old.Read), next),
-		ReadNow: next.Read > old.Read,
-	}})
+	moved := &CursorMoved{Conv: m.Conv, User: m.User, Cursor: next, ReadNow: next.Read > old.Read}
+	if o := &w.h.o; o.Wanted == nil || o.Wanted() {
+		moved.Authors = w.authors(m.Conv, c, m.User, old, next)
+		moved.Hidden = len(moved.Authors) > 0 && o.Hides != nil && o.Hides(m.User)
+	}
+	w.comps = append(w.comps, completion{done: m.Done, move: m, moved: moved})
 }
 
-// authors returns who wrote the events that a cursor moved over, the mover aside.
-func (w *owner) authors(conv, mover string, from uint64, cur chat.Cursor) []string {
-	to := max(cur.Delivered, cur.Read)
+// authors returns which members wrote the events that the cursors moved over, the mover aside.
+func (w *owner) authors(id string, c *conv, mover string, old, cur chat.Cursor) []string {
+	from, to := old.Delivered, cur.Delivered
+	if cur.Read > old.Read {
+		from = old.Read // which is never ahead of delivered
+		if cur.Delivered == old.Delivered {
+			to = cur.Read
+		}
+	}
 	if from+authorsMax < to {
 		from = to - authorsMax
 	}
@@ -234,21 +243,21 @@ func (w *owner) authors(conv, mover string, from uint64, cur chat.Cursor) []stri
 		if ev.From == mover || ev.From == "" {
 			return
 		}
-		for _, a := range authors {
-			if a == ev.From {
-				return
-			}
+		if m, ok := c.st.Member(ev.From); !ok || m.Role == chat.RoleNone {
+			return // what happens in the conversation is no longer theirs to know
 		}
-		authors = append(authors, ev.From)
+		if !slices.Contains(authors, ev.From) {
+			authors = append(authors, ev.From)
+		}
 	}
-	err := w.h.o.Store.Read(conv, from+1, to, func(e storage.Entry) bool {
+	err := w.h.o.Store.Read(id, from+1, to, func(e storage.Entry) bool {
 		if ev, err := w.h.o.Codec.DecodeStored(e.Data); err == nil {
 			add(&ev)
 		}
 		return true
 	})
 	if err != nil {
-		w.h.o.Log.Error("reading authors failed", "conv", conv, "error", err)
+		w.h.o.Log.Error("reading authors failed", "conv", id, "error", err)
 	}
 	return authors
 }

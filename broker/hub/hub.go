@@ -38,6 +38,7 @@ type CursorMoved struct {
 	Cursor  chat.Cursor
 	Authors []string // whose posts the cursor moved over
 	ReadNow bool     // the read cursor moved: the user's other devices want to know
+	Hidden  bool     // the user does not tell authors what they have read
 }
 
 // Codec turns events into the stored bytes and back. The hub does not know the form.
@@ -56,7 +57,13 @@ type Options struct {
 	Now      func() int64 // ms since 1970
 	Owners   int          // owner goroutines; 0: 2
 	CacheMax int          // conversations kept in memory by each owner; 0: 10,000
-	Log      *slog.Logger
+	// Wanted reports whether anybody may be told of cursor moves; nil: always. Without it, nobody looks for
+	// the authors of what was moved over. It is asked on the owners' goroutines.
+	Wanted func() bool
+	// Hides reports whether a user tells no author what they have read; nil: nobody does. It is asked on the
+	// owners' goroutines, and may read the store.
+	Hides func(user string) bool
+	Log   *slog.Logger
 }
 
 // Hub hashes conversations onto owners. Its methods may be called from any goroutine but the
@@ -130,15 +137,46 @@ type Request struct {
 	Origin   uint64
 	Mark     storage.Journal // SID 0: not journalled
 	With     storage.Batch   // stored atomically with the command, if it is not refused
-	// Done is called once: for a refusal on the owner's goroutine, else on the pipeline's after the
-	// sync. It must not block.
+	// Done is called once: for a refusal on the owner's goroutine or the caller's, else on the pipeline's
+	// after the sync; not at all if the disk fails between. It must not block.
 	Done func(Result)
 }
 
 // Submit hands a command to the conversation's owner and returns. It blocks while the owner has as
 // much as it can take: that is what slows publishers down to the disk's pace.
 func (h *Hub) Submit(r *Request) {
-	h.owner(r.Conv).in <- work{req: r}
+	if !h.give(r.Conv, work{req: r}) {
+		r.Done(Result{Err: errStopped()})
+	}
+}
+
+// give hands work to an owner; false: nothing will become durable any more.
+func (h *Hub) give(conv string, x work) bool {
+	select {
+	case h.owner(conv).in <- x:
+		return true
+	case <-h.o.Pipeline.Stopped():
+		return false
+	}
+}
+
+func errStopped() error {
+	return chat.Refuse(chat.Unavailable, "the server stops, since it can store nothing more; try again when it is back")
+}
+
+// await returns what comes over ch, or late when the pipeline ended without it.
+func await[T any](h *Hub, ch <-chan T, late T) T {
+	select {
+	case res := <-ch:
+		return res
+	case <-h.o.Pipeline.Stopped():
+	}
+	select {
+	case res := <-ch: // it came first
+		return res
+	default:
+		return late
+	}
 }
 
 // Do submits a command and waits for its result.
@@ -146,7 +184,7 @@ func (h *Hub) Do(r *Request) Result {
 	ch := make(chan Result, 1)
 	r.Done = func(res Result) { ch <- res }
 	h.Submit(r)
-	return <-ch
+	return await(h, ch, Result{Err: errStopped()})
 }
 
 // Move asks for a member's cursors to be moved. With done it is answered after the sync; without, the
@@ -160,7 +198,11 @@ type Move struct {
 }
 
 // MoveCursor hands a cursor move to the owner.
-func (h *Hub) MoveCursor(m *Move) { h.owner(m.Conv).in <- work{move: m} }
+func (h *Hub) MoveCursor(m *Move) {
+	if !h.give(m.Conv, work{move: m}) && m.Done != nil {
+		m.Done(Result{Err: errStopped()})
+	}
+}
 
 // View is a conversation as its owner sees it. Valid only within the function that received it.
 type View struct {
@@ -172,8 +214,10 @@ type View struct {
 // not block and not keep what it was given. direct says what kind of conversation an id is.
 func (h *Hub) Query(conv string, direct bool, fn func(View)) error {
 	ch := make(chan error, 1) // answered by a completion, so after the sync of all that fn saw
-	h.owner(conv).in <- work{query: &query{conv: conv, direct: direct, fn: fn, done: ch}}
-	return <-ch
+	if !h.give(conv, work{query: &query{conv: conv, direct: direct, fn: fn, done: ch}}) {
+		return errStopped()
+	}
+	return await(h, ch, errStopped())
 }
 
 type query struct {

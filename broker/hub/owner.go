@@ -86,7 +86,7 @@ func (w *owner) run() {
 				w.flush()
 				return
 			}
-			<-w.slots
+			w.slot()
 			w.handle(first)
 			w.gather()
 			w.flushSlot()
@@ -115,8 +115,23 @@ func (w *owner) gather() {
 }
 
 func (w *owner) flush() {
-	<-w.slots
+	w.slot()
 	w.flushSlot()
+}
+
+// slot waits until one more batch may go to the disk; when none ever will, the commit says so.
+func (w *owner) slot() {
+	select {
+	case <-w.slots:
+	case <-w.h.o.Pipeline.Stopped():
+	}
+}
+
+func (w *owner) freeSlot() {
+	select {
+	case w.slots <- struct{}{}:
+	default: // slot went on without
+	}
 }
 
 // flushSlot commits the batch. It holds one token, which the completion gives back.
@@ -130,11 +145,11 @@ func (w *owner) flushSlot() {
 	b, comps, key := w.batch, w.comps, w.journal.Into(w.batch)
 	w.batch, w.comps = new(storage.Batch), nil
 	if b.Len() == 0 && len(comps) == 0 {
-		w.slots <- struct{}{}
+		w.freeSlot()
 		return
 	}
 	err := w.h.o.Pipeline.Commit(b, func(commit uint64) {
-		w.slots <- struct{}{}
+		w.freeSlot()
 		w.complete(comps, commit)
 		w.journal.Release(key)
 	})
@@ -144,7 +159,7 @@ func (w *owner) flushSlot() {
 		clear(w.touched)
 		return
 	}
-	w.slots <- struct{}{}
+	w.freeSlot()
 	moves := w.undo(comps, err)
 	clear(w.touched)
 	for _, m := range moves {

@@ -60,8 +60,7 @@ func (p *Pipeline) Commit(b *storage.Batch, run func(commit uint64)) error {
 		return storage.ErrClosed
 	}
 	if b == nil || b.Len() == 0 {
-		p.queue <- item{run: run}
-		return nil
+		return p.enqueue(item{run: run})
 	}
 	pending, err := p.store.Commit(b)
 	if err != nil {
@@ -70,8 +69,17 @@ func (p *Pipeline) Commit(b *storage.Batch, run func(commit uint64)) error {
 		}
 		return err
 	}
-	p.queue <- item{pending: pending, run: run}
-	return nil
+	return p.enqueue(item{pending: pending, run: run})
+}
+
+// enqueue waits for room, unless nothing leaves the queue any more.
+func (p *Pipeline) enqueue(it item) error {
+	select {
+	case p.queue <- it:
+		return nil
+	case <-p.stopped:
+		return storage.ErrClosed
+	}
 }
 
 // Stopped is closed when no completion will run any more.
@@ -127,20 +135,22 @@ func (p *Pipeline) runAfter() {
 
 // fail leaves the waiting completions unrun: nobody may be told what may not be on disk.
 func (p *Pipeline) fail(err error) {
-	close(p.stopped)
+	close(p.stopped) // who waits for room in the queue goes on
+	p.shut()
 	p.fatal(err)
-	for range p.queue {
-		// Drained so that committers are not stuck until Close.
+}
+
+func (p *Pipeline) shut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.closed = true
+		close(p.queue)
 	}
 }
 
 // Close waits until everything committed is durable and its completions have run.
 func (p *Pipeline) Close() {
-	p.mu.Lock()
-	if !p.closed {
-		p.closed = true
-		close(p.queue)
-	}
-	p.mu.Unlock()
+	p.shut()
 	<-p.done
 }
