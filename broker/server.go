@@ -47,10 +47,9 @@ type Options struct {
 
 // Server is a petrel server.
 type Server struct {
-	log   *slog.Logger
-	now   func() time.Time
-	cfg   atomic.Pointer[config.Config]
-	level *slog.LevelVar
+	log *slog.Logger
+	now func() time.Time
+	cfg atomic.Pointer[config.Config]
 
 	store    storage.Store
 	pipeline *hub.Pipeline

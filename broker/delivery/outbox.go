@@ -175,12 +175,3 @@ func (o *outbox) tell() {
 		o.moved.Broadcast()
 	}
 }
-
-// release gives the buffers back when nothing is under way: an idle connection keeps none.
-func (o *outbox) release() {
-	o.mu.Lock()
-	if !o.writing && len(o.buf) == 0 {
-		o.buf, o.spare = nil, nil
-	}
-	o.mu.Unlock()
-}

@@ -111,9 +111,7 @@ type Session struct {
 	delivered map[string]uint64 // acknowledged seqs not yet handed to the hub
 	owned     map[string]uint64 // highest acknowledged seq of this connection, for an empty read
 	touched   bool              // the position on disk is behind
-	plainNext uint64            // the queue of plain messages is read from here when it lags
 
-	bytesIn atomic.Int64
 }
 
 // Key returns the session key.

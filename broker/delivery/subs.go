@@ -15,9 +15,7 @@ type subscription struct {
 	meta    byte
 }
 
-func (s *subscription) noLocal() bool  { return s.options&0x04 != 0 }
-func (s *subscription) rap() bool      { return s.options&0x08 != 0 }
-func (s *subscription) handling() byte { return s.options >> 4 & 3 }
+func (s *subscription) noLocal() bool { return s.options&0x04 != 0 }
 
 func (s *subscription) ids() []uint32 {
 	if s.id == 0 {

@@ -65,7 +65,7 @@ func (o Options) Validate() error {
 		faults = append(faults, fmt.Errorf("MemTableBytes is %d: it must lie between 1 MiB and 1 GiB", o.MemTableBytes))
 	}
 	if o.Create && o.ReadOnly {
-		faults = append(faults, errors.New("Create and ReadOnly exclude each other"))
+		faults = append(faults, errors.New("options Create and ReadOnly exclude each other"))
 	}
 	return errors.Join(faults...)
 }
