@@ -143,7 +143,7 @@ var peersAllowed = map[string][]string{
 	// What the store must hold is what these write into it.
 	"broker/upkeep": {"broker/hub"},
 	"broker/verify": {"broker/upkeep", "broker/hub", "broker/plain"},
-	"cmd/petrel":          {"cmd/petrel/internal/bench"},
+	"cmd/petrel":    {"cmd/petrel/internal/bench"},
 }
 
 // source is one parsed file.
