@@ -214,17 +214,39 @@ type View struct {
 // not block and not keep what it was given. direct says what kind of conversation an id is.
 func (h *Hub) Query(conv string, direct bool, fn func(View)) error {
 	ch := make(chan error, 1) // answered by a completion, so after the sync of all that fn saw
-	if !h.give(conv, work{query: &query{conv: conv, direct: direct, fn: fn, done: ch}}) {
+	q := &query{conv: conv, direct: direct, fn: fn, done: ch}
+	if !h.give(conv, work{query: q}) {
 		return errStopped()
 	}
-	return await(h, ch, errStopped())
+	err := await(h, ch, errStopped())
+	if err != nil {
+		q.abandon() // fn writes into what the caller is about to read
+	}
+	return err
 }
 
 type query struct {
 	conv   string
 	direct bool
-	fn     func(View)
 	done   chan error
+
+	mu sync.Mutex
+	fn func(View) // nil: nobody waits any more
+}
+
+func (q *query) run(v View) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.fn != nil {
+		q.fn(v)
+	}
+}
+
+// abandon returns when fn has run, or never will.
+func (q *query) abandon() {
+	q.mu.Lock()
+	q.fn = nil
+	q.mu.Unlock()
 }
 
 // Head returns the durable head of a log and the commit that wrote it.

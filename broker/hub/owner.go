@@ -232,7 +232,7 @@ func (w *owner) handle(x work) {
 	case x.query != nil:
 		c, err := w.load(x.query.conv, x.query.direct)
 		if err == nil {
-			x.query.fn(View{State: c.st, Cursors: c.cursors})
+			x.query.run(View{State: c.st, Cursors: c.cursors})
 			// What fn saw may still be in this batch: the caller's barrier must come after it.
 			q := x.query
 			w.comps = append(w.comps, completion{done: func(res Result) { q.done <- res.Err }})
