@@ -281,6 +281,7 @@ func (s *Session) sendAgain() error {
 			l := s.lags(x.src, x.seq, x.seq)
 			l.skip = slices.DeleteFunc(slices.Clone(l.skip), func(n uint64) bool { return n == x.seq })
 			l.dup = math.MaxUint64
+			s.dup = max(s.dup, s.r.o.Pipeline.Durable()) // also when this connection ends before it is sent
 		default:
 			s.again(x, it)
 		}

@@ -30,13 +30,14 @@ type owner struct {
 	slots chan struct{} // a token for each batch that may still go to the disk
 	convs map[string]*conv
 
-	batch   *storage.Batch
-	comps   []completion
-	touched map[string]struct{} // conversations whose state runs ahead of the disk in this batch
-	retries map[retryKey]chat.Prior
-	journal *Journal
-	ownRead map[ownRead]chat.Cursor
-	posted  bool // the batch has something of publishers, which a full disk refuses
+	batch    *storage.Batch
+	comps    []completion
+	touched  map[string]struct{} // conversations whose state runs ahead of the disk in this batch
+	retries  map[retryKey]chat.Prior
+	journal  *Journal
+	ownRead  map[ownRead]chat.Cursor
+	patience patience
+	posted   bool // the batch has something of publishers, which a full disk refuses
 }
 
 type retryKey struct{ conv, user, id string }
@@ -88,7 +89,11 @@ func (w *owner) run() {
 			}
 			w.slot()
 			w.handle(first)
-			w.gather()
+			n := 1 + w.gather()
+			if d := w.patience.wait(); d > 0 {
+				n += w.accompany(d, n)
+			}
+			w.patience.got(n, time.Now())
 			w.flushSlot()
 			w.evict()
 		case <-idle.C:
@@ -100,18 +105,55 @@ func (w *owner) run() {
 	}
 }
 
-func (w *owner) gather() {
-	for range batchMax - 1 {
+// gather takes what waits already.
+func (w *owner) gather() (n int) {
+	for n < batchMax {
 		select {
 		case next, ok := <-w.in:
 			if !ok {
-				return // run sees it again
+				return n // run sees it again
 			}
 			w.handle(next)
+			n++
 		default:
-			return
+			return n
 		}
 	}
+	return n
+}
+
+// accompany gathers while the disk has a batch of ours, and then a little longer, for those whom it
+// acknowledges.
+func (w *owner) accompany(d time.Duration, have int) (n int) {
+	held := 1 // tokens; with all of them the disk has nothing of ours
+	defer func() {
+		for range held - 1 {
+			w.freeSlot()
+		}
+	}()
+	var end <-chan time.Time
+	for have+n < batchMax {
+		if held == outstanding && end == nil {
+			t := time.NewTimer(d)
+			defer t.Stop()
+			end = t.C
+		}
+		select {
+		case next, ok := <-w.in:
+			if !ok {
+				return n // run sees it again
+			}
+			w.handle(next)
+			n++
+		case <-w.slots:
+			held++
+		case <-w.h.o.Pipeline.Stopped():
+			return n
+		case <-end:
+			return n
+		}
+	}
+	return n
 }
 
 func (w *owner) flush() {
@@ -148,7 +190,9 @@ func (w *owner) flushSlot() {
 		w.freeSlot()
 		return
 	}
+	sent := time.Now()
 	err := w.h.o.Pipeline.Commit(b, func(commit uint64) {
+		w.patience.took(time.Since(sent))
 		w.freeSlot()
 		w.complete(comps, commit)
 		w.journal.Release(key)
