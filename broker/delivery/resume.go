@@ -68,11 +68,11 @@ func (s *Session) missed(since, upTo uint64) error {
 		return s.clip()
 	}
 	if s.index.own != nil && s.index.own.qos > 0 {
-		if err := s.missedLog(storage.OwnLog(s.key.User), []byte{viewOwn}, since, membership{}); err != nil {
+		if err := s.missedLog(storage.OwnLog(s.key.User), []byte{viewOwn}, since, chat.Member{}); err != nil {
 			return err
 		}
 	}
-	err := s.r.memberships(s.key.User, func(conv string, m membership) error {
+	err := s.r.memberships(s.key.User, func(conv string, m chat.Member) error {
 		if !s.allows(conv) {
 			return nil
 		}
@@ -92,7 +92,7 @@ func (s *Session) missed(since, upTo uint64) error {
 }
 
 // missedLog notes that a log goes on after a commit, if it does.
-func (s *Session) missedLog(log string, views []byte, since uint64, m membership) error {
+func (s *Session) missedLog(log string, views []byte, since uint64, m chat.Member) error {
 	_, commit, err := s.r.o.Hub.Head(log)
 	if err != nil || commit <= since {
 		return err
@@ -121,7 +121,7 @@ func (s *Session) missedLog(log string, views []byte, since uint64, m membership
 
 // boundLag gives the logs that lagged when the session was put away their ends: the user may have left
 // since, or left and come back.
-func (s *Session) boundLag(conv string, views []byte, m membership) error {
+func (s *Session) boundLag(conv string, views []byte, m chat.Member) error {
 	for _, v := range views {
 		s.mu.Lock()
 		l, ok := s.lag[source{conv, v}]
@@ -150,7 +150,7 @@ type stay struct{ from, to uint64 }
 
 // stays returns when the user was a member from seq next on. The record of a member knows the latest time
 // only; of the ones before, the log tells.
-func (s *Session) stays(log string, next uint64, m membership) (list []stay, err error) {
+func (s *Session) stays(log string, next uint64, m chat.Member) (list []stay, err error) {
 	if next >= m.Joined {
 		if m.Left != 0 && next > m.Left {
 			return nil, nil
@@ -242,10 +242,8 @@ func (s *Session) missedPlain() error {
 	})
 }
 
-type membership struct{ Joined, Left uint64 }
-
 // memberships calls fn with the conversations that a user is or was in.
-func (r *Registry) memberships(user string, fn func(conv string, m membership) error) error {
+func (r *Registry) memberships(user string, fn func(conv string, m chat.Member) error) error {
 	prefix := storage.In(storage.SpaceMembership).Str(user)
 	var bad error
 	err := r.o.Store.Scan(prefix, nil, func(k storage.Key, v []byte) bool {
@@ -255,7 +253,7 @@ func (r *Registry) memberships(user string, fn func(conv string, m membership) e
 			bad = errors.Join(err, storage.ErrRecord)
 			return false
 		}
-		bad = fn(conv, membership{m.Joined, m.Left})
+		bad = fn(conv, m)
 		return bad == nil
 	})
 	return errors.Join(err, bad)

@@ -1,6 +1,9 @@
 package delivery
 
-import "github.com/petrelchat/petrel/storage"
+import (
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/storage"
+)
 
 // missed notes what came between two commits, while no member at QoS 1 was online.
 func (sh *share) missed(epoch, since, upTo uint64) error {
@@ -8,7 +11,7 @@ func (sh *share) missed(epoch, since, upTo uint64) error {
 		return nil
 	}
 	r := sh.r
-	return sh.each(func(conv string, m membership) error {
+	return sh.each(func(conv string, m chat.Member) error {
 		if r.o.Hub.Unchanged(conv, since) {
 			return nil
 		}
@@ -37,7 +40,7 @@ func (sh *share) missed(epoch, since, upTo uint64) error {
 }
 
 // each calls fn with the conversations of the share that the user is or was in.
-func (sh *share) each(fn func(conv string, m membership) error) error {
+func (sh *share) each(fn func(conv string, m chat.Member) error) error {
 	r, user := sh.r, sh.key.user
 	if sh.f.All {
 		return r.memberships(user, fn)
@@ -50,7 +53,7 @@ func (sh *share) each(fn func(conv string, m membership) error) error {
 	if err != nil {
 		return err
 	}
-	return fn(sh.f.Conv, membership{m.Joined, m.Left})
+	return fn(sh.f.Conv, m)
 }
 
 // headAt is the last seq of a log that was written by a commit.
@@ -69,9 +72,9 @@ func (sh *share) seek(epoch uint64, w *Subscribe, s *Session, upTo uint64) error
 	var convs []string
 	var starts []uint64
 	if sh.f.All {
-		err := sh.r.visible(sh.key.user, func(conv string, m membership) {
+		err := sh.r.visible(sh.key.user, func(conv string, lowest uint64) {
 			if s.allows(conv) {
-				convs, starts = append(convs, conv), append(starts, m.Joined)
+				convs, starts = append(convs, conv), append(starts, lowest)
 			}
 		})
 		if err != nil {
@@ -85,14 +88,7 @@ func (sh *share) seek(epoch uint64, w *Subscribe, s *Session, upTo uint64) error
 		if err != nil {
 			return err
 		}
-		first := uint64(w.From)
-		if w.From < 0 {
-			first = 1
-			if n := uint64(-w.From); n <= head {
-				first = head - n + 1
-			}
-		}
-		sh.move(epoch, conv, max(first, starts[i], 1), head)
+		sh.move(epoch, conv, w.first(head, starts[i]), head)
 	}
 	return nil
 }

@@ -156,7 +156,7 @@ func isLive(k protocol.FilterKind) bool {
 func (s *Session) seek(w Subscribe) error {
 	r := s.r
 	convs := []string{w.Filter.Conv}
-	starts := []membership{{Joined: w.Start}}
+	starts := []uint64{w.Start}
 	switch {
 	case w.Filter.Kind == protocol.FilterOwnEvents:
 		convs[0] = storage.OwnLog(s.key.User)
@@ -164,9 +164,9 @@ func (s *Session) seek(w Subscribe) error {
 		return nil
 	case w.Filter.All:
 		convs, starts = convs[:0], starts[:0]
-		err := r.visible(s.key.User, func(conv string, m membership) {
+		err := r.visible(s.key.User, func(conv string, lowest uint64) {
 			if s.allows(conv) {
-				convs, starts = append(convs, conv), append(starts, m)
+				convs, starts = append(convs, conv), append(starts, lowest)
 			}
 		})
 		if err != nil {
@@ -182,15 +182,8 @@ func (s *Session) seek(w Subscribe) error {
 		if err != nil {
 			return err
 		}
-		next := uint64(w.From)
-		if w.From < 0 {
-			next = 1
-			if n := uint64(-w.From); n <= head {
-				next = head - n + 1
-			}
-		}
 		s.mu.Lock()
-		s.readFrom(source{conv, view}, min(max(next, starts[i].Joined, 1), head+1), head)
+		s.readFrom(source{conv, view}, min(w.first(head, starts[i]), head+1), head)
 		s.mu.Unlock()
 	}
 	return nil
@@ -221,25 +214,26 @@ func (s *Session) readFrom(src source, next, head uint64) {
 }
 
 // visible calls fn with the conversations that a user is in and the first seq that they may see there.
-func (r *Registry) visible(user string, fn func(conv string, m membership)) error {
-	prefix := storage.In(storage.SpaceMembership).Str(user)
-	var bad error
-	err := r.o.Store.Scan(prefix, nil, func(k storage.Key, v []byte) bool {
-		conv, _, _ := storage.TakeStr(k[len(prefix):])
-		m, err := storage.DecodeMember(v)
-		if err != nil {
-			bad = err
-			return false
-		}
+func (r *Registry) visible(user string, fn func(conv string, lowest uint64)) error {
+	return r.memberships(user, func(conv string, m chat.Member) error {
 		if m.Role != chat.RoleNone {
-			fn(conv, membership{Joined: m.Since})
+			fn(conv, m.Since)
 		}
-		return true
+		return nil
 	})
-	if err == nil {
-		err = bad
+}
+
+// first is where the subscription starts in a log that ends at head and that the user may see from
+// lowest on.
+func (w *Subscribe) first(head, lowest uint64) uint64 {
+	next := uint64(w.From)
+	if w.From < 0 {
+		next = 1
+		if n := uint64(-w.From); n <= head {
+			next = head - n + 1
+		}
 	}
-	return err
+	return max(next, lowest, 1)
 }
 
 // ReadOn sends what a new subscription has to send: call it after SUBACK was written.

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// patience decides how long an owner gathers before it sends a batch to an idle disk.
+// patience decides how long an owner gathers before it sends a batch to the disk.
 //
 // When a sync ends, all whom it acknowledged send again, within a fraction of a millisecond. If the next
 // sync begins at once, with what came during the last, they wait for the one after: the senders fall into
