@@ -50,6 +50,65 @@ func TestNoLocalAfterAnotherConnection(t *testing.T) {
 	bob.quiet()
 }
 
+// TestStubForWhatRetentionTook: a session that was up to date when it went away gets a stub for the events
+// that retention removed meanwhile, not silence; one that has seen them gets none.
+func TestStubForWhatRetentionTook(t *testing.T) {
+	s := serve(t)
+	s.know("ana", "bob")
+	ana := s.dial("ana")
+	bob, late := s.dial("bob", v5, keep), s.dial("bob", keep, device("late"))
+	code(t, bob.subscribe("c/+/json"), 1)
+	code(t, late.subscribe("c/+/json"), 1)
+	for i := range 3 {
+		ana.send("u/bob/text", fmt.Sprint(i+1))
+	}
+	equal(t, bob.seqs(3), "1", "2", "3")
+	bob.leave()
+	for i := range 6 {
+		ana.send("u/bob/text", fmt.Sprint(i+4))
+	}
+	equal(t, late.seqs(9), "1", "2", "3", "4", "5", "6", "7", "8", "9")
+	late.leave()
+	ana.leave()
+	cut := func(seqs ...uint64) {
+		s.stop()
+		st, err := pebblestore.Open(broker.StoreDir(s.dir), pebblestore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, seq := range seqs {
+			var b storage.Batch
+			b.Truncate("ana~bob", seq)
+			p, err := st.Commit(&b)
+			if err == nil {
+				err = p.Wait()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.start()
+	}
+	cut(4, 8)
+	bob, late = s.dial("bob", v5, keep), s.dial("bob", keep, device("late"))
+	equal(t, bob.seqs(3), "4-7", "8", "9")
+	late.quiet()
+	late.leave()
+	bob.leave()
+	ana = s.dial("ana")
+	for i := range 3 {
+		ana.send("u/bob/text", fmt.Sprint(i+10))
+	}
+	ana.leave()
+	cut(12) // one step that took what was seen and what was not: the stub covers both
+	bob, late = s.dial("bob", v5, keep), s.dial("bob", keep, device("late"))
+	equal(t, bob.seqs(2), "8-11", "12")
+	equal(t, late.seqs(2), "8-11", "12")
+}
+
 // A packet of a shared subscription is no larger than the client takes either, alias included [MQTT-3.1.2-24].
 func TestSharedWithinMaximumPacketSize(t *testing.T) {
 	s := serve(t)

@@ -58,7 +58,10 @@ type Reader interface {
 	// ReadBack does the same in descending order.
 	ReadBack(log string, from, to uint64, fn func(Entry) bool) error
 
-	// After returns the seq of the first entry whose commit number is > commit, or head+1.
+	// After returns the seq of the first entry whose commit number is > commit, or head+1. It counts
+	// entries that were truncated too: of each truncation the last entry is remembered, so the answer
+	// may be too low by what one truncation removed, and never too high. Of more than MaxMarks
+	// truncations of a log every second is forgotten, from the newest back.
 	After(log string, commit uint64) (uint64, error)
 
 	// Logs calls fn with the name of every log that has entries, in byte order.
@@ -71,6 +74,9 @@ type Reader interface {
 	// from the start) until fn returns false.
 	Scan(prefix, after Key, fn func(k Key, v []byte) bool) error
 }
+
+// MaxMarks is how many truncations of one log an engine remembers for After.
+const MaxMarks = 32
 
 // Entry is one entry of a log. Data is valid only during the callback that received it.
 type Entry struct {

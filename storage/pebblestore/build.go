@@ -28,6 +28,7 @@ type builder struct {
 
 	log  string // of the last lookup: batches have runs of one log
 	head *head
+	cut  map[string][]mark // of the logs that this batch truncates
 }
 
 func (b *builder) run() error {
@@ -127,6 +128,9 @@ func (b *builder) truncate(op *storage.Op) error {
 	keep := min(op.Seq, h.tail)
 	if keep <= max(h.floor, 1) {
 		return nil
+	}
+	if removes, err := b.mark(h, op.Log, keep-1); err != nil || !removes {
+		return err
 	}
 	lower := appendEntryKey(nil, op.Log, 0)
 	upper := appendEntryKey(nil, op.Log, keep)

@@ -12,11 +12,13 @@ import (
 // The engine's own key spaces, beside those of storage/keys.go:
 //
 //	0x00             the last commit number, 8 bytes big-endian; set by every commit
+//	0x01 log         the ends of what was truncated from a log: see marks.go
 //	'l' log 0 seq    an entry: its commit number (uvarint), then its data
 //
 // The commit number stands in no space that is scanned: in memory every commit leaves a version of it.
 const (
 	spaceCommit byte = 0
+	spaceMarks  byte = 1
 	spaceLog    byte = 'l'
 )
 
@@ -34,7 +36,7 @@ func checkLogName(log string) error {
 }
 
 func checkKey(k storage.Key) error {
-	if len(k) == 0 || k[0] == spaceCommit || k[0] == spaceLog {
+	if len(k) == 0 || k[0] <= spaceMarks || k[0] == spaceLog {
 		return errKey
 	}
 	return nil

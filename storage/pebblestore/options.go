@@ -10,7 +10,7 @@ import (
 // Defaults of Options.
 const (
 	DefaultCacheBytes    = 64 << 20
-	DefaultMemTableBytes = 32 << 20
+	DefaultMemTableBytes = 4 << 20
 	DefaultReserveBytes  = 64 << 20
 	DefaultMinFreeBytes  = 256 << 20
 )

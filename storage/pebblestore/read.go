@@ -84,7 +84,8 @@ func (s *Store) After(log string, commit uint64) (uint64, error) {
 	if err != nil || newest <= commit {
 		return seq + 1, err
 	}
-	high := seq // the first entry known to be newer
+	high := seq    // the first entry known to be newer
+	exact := false // the entry before it is there, and older
 	err = s.withEntries(log, 0, seq, func(it *pebble.Iterator) error {
 		low := uint64(0) // no entry up to here is newer
 		for stride := uint64(1); low+1 < high; {
@@ -105,12 +106,16 @@ func (s *Store) After(log string, commit uint64) (uint64, error) {
 				}
 				high = min(high, e.Seq)
 			default:
-				low = e.Seq
+				low, exact = e.Seq, true
 			}
 		}
 		return nil
 	})
-	return high, err
+	if err != nil || exact || high == 1 {
+		return high, err
+	}
+	marks, err := s.marks(log)
+	return goesOn(marks, commit, high), err
 }
 
 // firstFrom moves to the first entry that is not before seq.
@@ -185,7 +190,7 @@ func (s *Store) Scan(prefix, after storage.Key, fn func(k storage.Key, v []byte)
 		more = fn(k, v)
 		return more
 	}
-	if err := s.scan([]byte{spaceCommit + 1}, []byte{spaceLog}, after, visit); err != nil || !more {
+	if err := s.scan([]byte{spaceMarks + 1}, []byte{spaceLog}, after, visit); err != nil || !more {
 		return err
 	}
 	return s.scan([]byte{spaceLog + 1}, nil, after, visit)

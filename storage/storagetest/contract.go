@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Store) {
 		{"scan bounds", testScanBounds},
 		{"delete prefix", testDeletePrefix},
 		{"after", testAfter},
+		{"after many truncations", testAfterMany},
 		{"truncate keeps the head", testTruncate},
 		{"bulk", testBulk},
 		{"erase", testErase},

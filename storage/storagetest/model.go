@@ -20,6 +20,7 @@ type Model struct {
 	closed  bool
 	commits uint64
 	logs    map[string][]entry // without the truncated ones
+	cuts    map[string][]entry // the last entry of each truncation
 	records map[string]string
 }
 
@@ -32,7 +33,7 @@ var _ storage.Store = (*Model)(nil)
 
 // NewModel returns an empty model.
 func NewModel() *Model {
-	return &Model{logs: map[string][]entry{}, records: map[string]string{}}
+	return &Model{logs: map[string][]entry{}, cuts: map[string][]entry{}, records: map[string]string{}}
 }
 
 var errKey = errors.New("storagetest: a key must begin with a space byte, a log's name must not be empty or contain a zero byte")
@@ -50,10 +51,8 @@ func (m *Model) Commit(b *storage.Batch) (storage.Pending, error) {
 	if m.closed {
 		return nil, storage.ErrClosed
 	}
-	next := &Model{commits: m.commits + 1, logs: map[string][]entry{}, records: maps.Clone(m.records)}
-	for log, entries := range m.logs {
-		next.logs[log] = slices.Clone(entries)
-	}
+	next := m.clone()
+	next.commits++
 	var assigned []func()
 	for i := range b.Ops {
 		op := &b.Ops[i]
@@ -68,7 +67,7 @@ func (m *Model) Commit(b *storage.Batch) (storage.Pending, error) {
 	for _, f := range assigned {
 		f()
 	}
-	m.commits, m.logs, m.records = next.commits, next.logs, next.records
+	m.commits, m.logs, m.cuts, m.records = next.commits, next.logs, next.cuts, next.records
 	return modelPending(m.commits), nil
 }
 
@@ -98,12 +97,7 @@ func (m *Model) applyLog(op *storage.Op) (seq uint64, err error) {
 		}
 		m.logs[op.Log] = append(log, entry{head + 1, m.commits, string(op.Value)})
 	case storage.OpTruncate:
-		for len(log) > 1 && log[0].seq < op.Seq {
-			log = log[1:]
-		}
-		if len(log) > 0 {
-			m.logs[op.Log] = log
-		}
+		m.truncate(op.Log, log, op.Seq)
 	case storage.OpErase:
 		for i := range log {
 			if log[i].seq == op.Seq {
@@ -112,6 +106,39 @@ func (m *Model) applyLog(op *storage.Op) (seq uint64, err error) {
 		}
 	}
 	return head + 1, nil
+}
+
+func (m *Model) truncate(name string, log []entry, seq uint64) {
+	var last *entry
+	for len(log) > 1 && log[0].seq < seq {
+		last, log = &log[0], log[1:]
+	}
+	if last == nil {
+		return
+	}
+	m.logs[name] = log
+	cuts := append(m.cuts[name], *last)
+	if len(cuts) > storage.MaxMarks {
+		var half []entry
+		for i := len(cuts) - 1; i >= 0; i -= 2 {
+			half = append(half, cuts[i])
+		}
+		slices.Reverse(half)
+		cuts = half
+	}
+	m.cuts[name] = cuts
+}
+
+// clone returns a copy. m.mu is held.
+func (m *Model) clone() *Model {
+	c := &Model{commits: m.commits, logs: map[string][]entry{}, cuts: map[string][]entry{}, records: maps.Clone(m.records)}
+	for log, entries := range m.logs {
+		c.logs[log] = slices.Clone(entries)
+	}
+	for log, entries := range m.cuts {
+		c.cuts[log] = slices.Clone(entries)
+	}
+	return c
 }
 
 func (m *Model) applyRecord(op *storage.Op) error {
@@ -178,14 +205,17 @@ func visit(all []entry, from, to uint64, fn func(storage.Entry) bool) {
 // After implements storage.Reader.
 func (m *Model) After(log string, commit uint64) (uint64, error) {
 	all, err := m.entries(log)
-	head := uint64(0)
-	for _, e := range all {
+	m.mu.Lock()
+	known := append(slices.Clone(m.cuts[log]), all...)
+	m.mu.Unlock()
+	next := uint64(1)
+	for _, e := range known {
 		if e.commit > commit {
-			return e.seq, err
+			break
 		}
-		head = e.seq
+		next = e.seq + 1
 	}
-	return head + 1, err
+	return next, err
 }
 
 // Logs implements storage.Reader.
@@ -275,9 +305,5 @@ func (m *Model) Close() error {
 func (m *Model) snapshot() *Model {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := &Model{commits: m.commits, logs: map[string][]entry{}, records: maps.Clone(m.records)}
-	for log, entries := range m.logs {
-		c.logs[log] = slices.Clone(entries)
-	}
-	return c
+	return m.clone()
 }
