@@ -240,7 +240,7 @@ func Default() Config {
 			{Users: []string{"*"}, Filter: "public/#", Read: true, Write: true},
 		},
 		Log:     Log{Level: "info", Format: "text"},
-		Storage: Storage{Cache: 64 * MiB, Memtable: 16 * MiB, MinFree: 256 * MiB, Reserve: 64 * MiB},
+		Storage: Storage{Cache: 64 * MiB, Memtable: 4 * MiB, MinFree: 256 * MiB, Reserve: 64 * MiB},
 	}
 }
 
