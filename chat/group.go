@@ -17,6 +17,9 @@ const (
 
 	HistoryAll    = "all"    // new members may read what was before them
 	HistoryJoined = "joined" // new members see what comes after them
+
+	ForwardOrigin = "origin" // a forwarded post says who wrote it, and where
+	ForwardHidden = "hidden" // it says only that it was forwarded
 )
 
 // decideCreate: a KindCreate with all the settings, then a KindAdd for each member from the start. The
@@ -135,6 +138,10 @@ func (i *Info) set(c *InfoChange) {
 	take(&i.Join, c.Join)
 	take(&i.History, c.History)
 	take(&i.Limit, c.Limit)
+	take(&i.Forward, c.Forward)
+	take(&i.Expire, c.Expire)
+	take(&i.Withdraw, c.Withdraw)
+	i.Perms.set(c.Perms)
 }
 
 func take[T any](field *T, change *T) {
@@ -152,6 +159,10 @@ func (i *Info) diff(c *InfoChange) (change *InfoChange, differs bool) {
 		Join:       changed(i.Join, c.Join),
 		History:    changed(i.History, c.History),
 		Limit:      changed(i.Limit, c.Limit),
+		Forward:    changed(i.Forward, c.Forward),
+		Expire:     changed(i.Expire, c.Expire),
+		Withdraw:   changed(i.Withdraw, c.Withdraw),
+		Perms:      i.Perms.diff(c.Perms),
 	}
 	return change, *change != InfoChange{}
 }
@@ -169,6 +180,7 @@ func changed[T comparable](field T, change *T) *T {
 func (i *Info) asChange() *InfoChange {
 	change, _ := (&Info{}).diff(&InfoChange{
 		Title: &i.Title, About: &i.About, Visibility: &i.Visibility, Join: &i.Join, History: &i.History, Limit: &i.Limit,
+		Forward: &i.Forward, Expire: &i.Expire, Withdraw: &i.Withdraw, Perms: &i.Perms,
 	})
 	return change
 }

@@ -22,6 +22,9 @@ const (
 	KindRole   Kind = 22 // Member.User has Member.Role now
 	KindEnd    Kind = 23 // the group was deleted; nothing follows
 	KindCall   Kind = 24 // a call that ended
+	KindBan    Kind = 25 // Member.User may not come back before Member.Until; it ends their membership, if there is one
+	KindUnban  Kind = 26 // Member.User may be a member again
+	KindMute   Kind = 27 // Member.User may not post before Member.Until; 0: may again
 
 	KindGone  Kind = 30 // stub in a view: the event is there, but not (any more) for this reader
 	KindLarge Kind = 31 // stub in a view: the event exceeds what this client takes
@@ -31,6 +34,14 @@ const (
 	KindRemoved Kind = 41 // Conv: you are a member no longer
 	KindDevice  Kind = 42 // a new device of yours connected: Text has its client id
 	KindEnded   Kind = 43 // Conv: the group was deleted
+
+	KindRequested Kind = 44 // Conv: Member.User asks to join (to who may add), or wants to write to you (Text: their words)
+	KindDenied    Kind = 45 // Conv: your request to join was denied
+	KindContact   Kind = 46 // Member.User: your contact's state is Text now
+	KindSetting   Kind = 47 // a private setting of yours changed: Ext has its name and value; Conv if it is about one
+	KindHidden    Kind = 48 // Conv, Re: you deleted that event for yourself
+	KindReport    Kind = 49 // Conv, Re: Member.User reported it (to moderators)
+	KindReceipts  Kind = 50 // Conv, Re: what was delivered and read of yours while you were away
 )
 
 // Role orders what a member may do. Zero is no member.
@@ -66,19 +77,33 @@ type Event struct {
 	Ext      []byte // CBOR map, opaque
 	Extra    []byte // CBOR map of the keys that this version does not know; kept, not refused
 	Conv     string // in a user's own log only: the conversation that this is about
+	Fwd      *Forward
+}
+
+// Forward says where a forwarded post comes from. The server sets it; it is empty but there if the
+// conversation that the post comes from does not tell.
+type Forward struct {
+	Conv string
+	Seq  uint64
+	From string
+	At   int64 // ms since 1970
 }
 
 // MemberChange is what a membership event says.
 type MemberChange struct {
-	User string
-	Role Role
-	By   string
+	User  string
+	Role  Role
+	By    string
+	Until int64 // KindBan, KindMute: ms since 1970; of a ban 0 means for good
 }
 
 // InfoChange holds the settings that an event changes; nil means unchanged.
 type InfoChange struct {
 	Title, About, Visibility, Join, History *string
 	Limit                                   *uint32
+	Forward                                 *string
+	Expire, Withdraw                        *uint32
+	Perms                                   *Perms // RoleNone: unchanged
 }
 
 // Info is the settings of a group.
@@ -90,6 +115,10 @@ type Info struct {
 	Limit        uint32 // most members; 0: the server's limit
 	Created      int64  // ms since 1970
 	By           string // who created it
+	Forward      string // what a post tells that was forwarded from here: ForwardOrigin or ForwardHidden
+	Expire       uint32 // seconds after which a post disappears that says nothing else; 0: never
+	Withdraw     uint32 // seconds within which authors delete their posts for everyone; 0: always
+	Perms        Perms  // RoleNone: the default
 }
 
 // Member is one user's part in a conversation. A former member stays on record with Role RoleNone, so
@@ -99,7 +128,20 @@ type Member struct {
 	Since  uint64 // first seq that the member may see
 	Joined uint64 // seq of the event that made the user a member (1 in a direct conversation)
 	Left   uint64 // seq of the event that ended the membership; 0 while it lasts
+	Muted  int64  // ms since 1970 before which the member may not post
+	Banned int64  // ms since 1970 before which the user may not come back; -1: for good
+	Flags  MemberFlags
 }
+
+// MemberFlags are further marks of a member's record.
+type MemberFlags uint8
+
+// The flags, of direct conversations.
+const (
+	FlagPending  MemberFlags = 1 << iota // what the other wrote waits as a request: Role is RoleNone until it is accepted
+	FlagDeclined                         // the request was declined
+	FlagBlocks                           // this user takes nothing from the other
+)
 
 // Cursor is how far a member has come.
 type Cursor struct {

@@ -112,6 +112,9 @@ func appendRareJSON(dst []byte, e *chat.Event) []byte {
 	if e.Conv != "" {
 		dst = appendJSONString(append(dst, `,"conv":`...), e.Conv)
 	}
+	if e.Fwd != nil {
+		dst = appendJSONOf(append(dst, `,"fwd":`...), appendForward(nil, e.Fwd))
+	}
 	if len(e.Extra) == 0 {
 		return dst
 	}
@@ -189,6 +192,10 @@ func appendEventCBOR(dst []byte, e *chat.Event, withID bool) []byte {
 	}
 	items(keyExt, e.Ext)
 	texts(keyConv, e.Conv)
+	if e.Fwd != nil {
+		dst = appendForward(append(dst, keyFwd), e.Fwd)
+		n++
+	}
 	dst = append(dst, rest...)
 	if n < 24 {
 		dst[start] |= byte(n)
@@ -218,7 +225,39 @@ func splitExtra(extra []byte) (zero, rest []byte, n int) {
 	return body[:r.pos], body[r.pos:], int(it.arg)
 }
 
-// appendMember appends {"by","role","user"} in deterministic order.
+// appendForward appends {"at","seq","conv","from"} in deterministic order.
+func appendForward(dst []byte, f *chat.Forward) []byte {
+	start, n := len(dst), 0
+	if f.At > 0 {
+		dst = appendHead(appendText(dst, "at"), majUint, uint64(f.At))
+		n++
+	}
+	if f.Seq > 0 {
+		dst = appendHead(appendText(dst, "seq"), majUint, f.Seq)
+		n++
+	}
+	for _, x := range [...][2]string{{"conv", f.Conv}, {"from", f.From}} {
+		if x[1] != "" {
+			dst = appendText(appendText(dst, x[0]), x[1])
+			n++
+		}
+	}
+	return insertHead(dst, start, majMap, uint64(n))
+}
+
+// appendPerms appends the actions that have a role, in deterministic order.
+func appendPerms(dst []byte, p *chat.Perms) []byte {
+	start, n := len(dst), 0
+	for _, a := range [...]chat.Action{chat.ActAdd, chat.ActPin, chat.ActCall, chat.ActInfo, chat.ActPost, chat.ActDelete} {
+		if p[a] != chat.RoleNone {
+			dst = appendText(appendText(dst, a.String()), RoleName(p[a]))
+			n++
+		}
+	}
+	return insertHead(dst, start, majMap, uint64(n))
+}
+
+// appendMember appends {"by","role","user","until"} in deterministic order.
 func appendMember(dst []byte, m *chat.MemberChange) []byte {
 	start, n := len(dst), 0
 	for _, f := range [...][2]string{{"by", m.By}, {"role", RoleName(m.Role)}, {"user", m.User}} {
@@ -226,6 +265,10 @@ func appendMember(dst []byte, m *chat.MemberChange) []byte {
 			dst = appendText(appendText(dst, f[0]), f[1])
 			n++
 		}
+	}
+	if m.Until > 0 {
+		dst = appendHead(appendText(dst, "until"), majUint, uint64(m.Until))
+		n++
 	}
 	return insertHead(dst, start, majMap, uint64(n))
 }
@@ -239,14 +282,24 @@ func appendInfo(dst []byte, c *chat.InfoChange) []byte {
 			n++
 		}
 	}
+	number := func(key string, v *uint32) {
+		if v != nil {
+			dst = appendHead(appendText(dst, key), majUint, uint64(*v))
+			n++
+		}
+	}
 	text("join", c.Join)
 	text("about", c.About)
-	if c.Limit != nil {
-		dst = appendHead(appendText(dst, "limit"), majUint, uint64(*c.Limit))
+	number("limit", c.Limit)
+	if c.Perms != nil {
+		dst = appendPerms(appendText(dst, "perms"), c.Perms)
 		n++
 	}
 	text("title", c.Title)
+	number("expire", c.Expire)
+	text("forward", c.Forward)
 	text("history", c.History)
+	number("withdraw", c.Withdraw)
 	text("visibility", c.Visibility)
 	return insertHead(dst, start, majMap, uint64(n))
 }

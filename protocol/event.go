@@ -127,7 +127,7 @@ func (a *assembler) fromJSON(payload []byte) error {
 		}
 		if !isInt {
 			head = appendText(head, name)
-		} else if it, _ := splitItem(head); it.major == majUint && it.arg >= keySeq && it.arg <= keyConv {
+		} else if it, _ := splitItem(head); it.major == majUint && it.arg >= keySeq && it.arg <= keyLast {
 			return chat.Refuse(chat.BadRequest, "the key %q is %s in CBOR: in JSON use the name", name, fieldNames[it.arg])
 		}
 		return a.putExtra(head, func(dst []byte) ([]byte, error) { return r.value(dst, 1) })
@@ -162,7 +162,7 @@ func (a *assembler) fromCBOR(payload []byte) error {
 			return err
 		}
 		kh, text := splitItem(key)
-		if kh.major == majUint && kh.arg >= keySeq && kh.arg <= keyConv {
+		if kh.major == majUint && kh.arg >= keySeq && kh.arg <= keyLast {
 			val, err := r.value(buf[:0], 1)
 			if err != nil {
 				return err
@@ -200,7 +200,7 @@ func plainKey(key, text []byte) ([]byte, error) {
 	if !ok {
 		return key, nil
 	}
-	if it, _ := splitItem(number); it.major == majUint && it.arg >= keySeq && it.arg <= keyConv {
+	if it, _ := splitItem(number); it.major == majUint && it.arg >= keySeq && it.arg <= keyLast {
 		return nil, chat.Refuse(chat.BadRequest, "the key %q must be an integer in CBOR", text)
 	}
 	return number, nil

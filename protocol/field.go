@@ -26,7 +26,7 @@ func (a *assembler) put(key uint64, val []byte) error {
 	}
 	a.seen |= 1 << key
 	switch key {
-	case keySeq, keyFrom, keyAt, keyThread, keyMember, keyInfo, keyTo, keyConv:
+	case keySeq, keyFrom, keyAt, keyThread, keyMember, keyInfo, keyTo, keyConv, keyFwd:
 		if !a.server {
 			return chat.Refuse(chat.BadRequest, "%s is set by the server: leave it out", name)
 		}
@@ -93,6 +93,8 @@ func (a *assembler) putServer(key uint64, val []byte) error {
 		a.to, err = asUint(name, val)
 	case keyConv:
 		e.Conv, err = asText(name, val, MaxText)
+	case keyFwd:
+		e.Fwd, err = asForward(val)
 	}
 	return err
 }
@@ -238,10 +240,58 @@ func asMember(val []byte) (*chat.MemberChange, error) {
 			var role string
 			role, err = asText("member.role", val, MaxText)
 			m.Role, _ = ParseRole(role)
+		case "until":
+			m.Until, err = asTime("member.until", val)
 		}
 		return err
 	})
 	return m, err
+}
+
+// asTime takes ms since 1970.
+func asTime(name string, val []byte) (int64, error) {
+	n, err := asUint(name, val)
+	return int64(min(n, math.MaxInt64)), err
+}
+
+func asForward(val []byte) (*chat.Forward, error) {
+	if _, err := asMap("fwd", val); err != nil {
+		return nil, err
+	}
+	f := new(chat.Forward)
+	err := eachPair(val, func(key, val []byte) error {
+		var err error
+		switch keyName(key) {
+		case "conv":
+			f.Conv, err = asText("fwd.conv", val, MaxText)
+		case "from":
+			f.From, err = asText("fwd.from", val, MaxText)
+		case "seq":
+			f.Seq, err = asUint("fwd.seq", val)
+		case "at":
+			f.At, err = asTime("fwd.at", val)
+		}
+		return err
+	})
+	return f, err
+}
+
+// asPerms takes a permission table; actions and roles of a newer server are passed over.
+func asPerms(val []byte) (*chat.Perms, error) {
+	if _, err := asMap("info.perms", val); err != nil {
+		return nil, err
+	}
+	p := new(chat.Perms)
+	err := eachPair(val, func(key, val []byte) error {
+		role, err := asText("info.perms", val, MaxText)
+		for _, a := range chat.Actions() {
+			if a.String() == keyName(key) {
+				p[a], _ = ParseRole(role)
+			}
+		}
+		return err
+	})
+	return p, err
 }
 
 func asInfo(val []byte) (*chat.InfoChange, error) {
@@ -267,6 +317,21 @@ func asInfo(val []byte) (*chat.InfoChange, error) {
 			limit := uint32(min(n, math.MaxUint32))
 			c.Limit = &limit
 			return err
+		case "expire", "withdraw":
+			n, err := asUint("info."+keyName(key), val)
+			seconds := uint32(min(n, math.MaxUint32))
+			if keyName(key) == "expire" {
+				c.Expire = &seconds
+			} else {
+				c.Withdraw = &seconds
+			}
+			return err
+		case "perms":
+			var err error
+			c.Perms, err = asPerms(val)
+			return err
+		case "forward":
+			to = &c.Forward
 		default:
 			return nil // a setting of a newer server
 		}

@@ -9,8 +9,11 @@ var kindNames = [...]string{
 	chat.KindPin: "pin", chat.KindUnpin: "unpin",
 	chat.KindCreate: "create", chat.KindInfo: "info", chat.KindJoin: "join", chat.KindAdd: "add",
 	chat.KindLeave: "leave", chat.KindRemove: "remove", chat.KindRole: "role", chat.KindEnd: "end",
-	chat.KindCall: "call", chat.KindGone: "gone", chat.KindLarge: "large",
+	chat.KindCall: "call", chat.KindBan: "ban", chat.KindUnban: "unban", chat.KindMute: "mute",
+	chat.KindGone: "gone", chat.KindLarge: "large",
 	chat.KindAdded: "added", chat.KindRemoved: "removed", chat.KindDevice: "device", chat.KindEnded: "ended",
+	chat.KindRequested: "requested", chat.KindDenied: "denied", chat.KindContact: "contact", chat.KindSetting: "setting",
+	chat.KindHidden: "hidden", chat.KindReport: "report", chat.KindReceipts: "receipts",
 }
 
 // KindName returns the name of a kind in JSON; "" for one that this version does not know.
@@ -69,13 +72,15 @@ const (
 	keyExt      = 16
 	keyTo       = 17 // of a stub
 	keyConv     = 18 // in a user's own log
+	keyFwd      = 19
+	keyLast     = keyFwd
 )
 
 var fieldNames = [...]string{
 	keySeq: "seq", keyFrom: "from", keyAt: "at", keyKind: "kind", keyID: "id", keyText: "text",
 	keyRe: "re", keyThread: "thread", keyEmoji: "emoji", keyMentions: "mentions", keyExpire: "expire",
 	keyMedia: "media", keyEnc: "enc", keyMember: "member", keyInfo: "info", keyExt: "ext",
-	keyTo: "to", keyConv: "conv",
+	keyTo: "to", keyConv: "conv", keyFwd: "fwd",
 }
 
 // fieldKey returns the key of an event's field, 0 for a name that is none.

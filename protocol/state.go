@@ -55,19 +55,39 @@ type InfoView struct {
 	Visibility string `json:"visibility,omitempty"`
 	Join       string `json:"join,omitempty"`
 	History    string `json:"history,omitempty"`
-	Limit      uint32 `json:"limit,omitempty"`   // most members; left out: the server's limit
-	Members    int    `json:"members"`           // how many there are
-	Role       string `json:"role,omitempty"`    // the caller's
-	Created    int64  `json:"created,omitempty"` // ms since 1970 UTC
-	Head       uint64 `json:"head,omitempty"`    // seq of the last event
+	Forward    string `json:"forward,omitempty"`
+	Limit      uint32 `json:"limit,omitempty"`    // most members; left out: the server's limit
+	Expire     uint32 `json:"expire,omitempty"`   // seconds until posts disappear
+	Withdraw   uint32 `json:"withdraw,omitempty"` // seconds within which authors delete for everyone
+	// Perms has the least role for each action; left out: the defaults.
+	Perms   map[string]string `json:"perms,omitempty"`
+	Members int               `json:"members"`           // how many there are
+	Role    string            `json:"role,omitempty"`    // the caller's
+	Created int64             `json:"created,omitempty"` // ms since 1970 UTC
+	Head    uint64            `json:"head,omitempty"`    // seq of the last event
 }
 
 // NewInfoView shows settings to somebody with a role.
 func NewInfoView(i *chat.Info, members int, role chat.Role, head uint64) InfoView {
 	return InfoView{
-		Title: i.Title, About: i.About, Visibility: i.Visibility, Join: i.Join, History: i.History,
-		Limit: i.Limit, Members: members, Role: RoleName(role), Created: i.Created, Head: head,
+		Title: i.Title, About: i.About, Visibility: i.Visibility, Join: i.Join, History: i.History, Forward: i.Forward,
+		Limit: i.Limit, Expire: i.Expire, Withdraw: i.Withdraw, Perms: permsView(&i.Perms), Members: members, Role: RoleName(role), Created: i.Created, Head: head,
 	}
+}
+
+// permsView names what differs from the defaults.
+func permsView(p *chat.Perms) map[string]string {
+	var view map[string]string
+	for _, a := range chat.Actions() {
+		if p[a] == chat.RoleNone || p[a] == (&chat.Perms{}).Least(a) {
+			continue
+		}
+		if view == nil {
+			view = make(map[string]string)
+		}
+		view[a.String()] = RoleName(p[a])
+	}
+	return view
 }
 
 // Append appends the view as JSON.
@@ -75,14 +95,30 @@ func (v InfoView) Append(dst []byte) []byte {
 	dst = append(dst, '{')
 	for _, f := range [...][2]string{
 		{`"title":`, v.Title}, {`"about":`, v.About}, {`"visibility":`, v.Visibility},
-		{`"join":`, v.Join}, {`"history":`, v.History},
+		{`"join":`, v.Join}, {`"history":`, v.History}, {`"forward":`, v.Forward},
 	} {
 		if f[1] != "" {
 			dst = append(appendJSONString(append(dst, f[0]...), f[1]), ',')
 		}
 	}
-	if v.Limit != 0 {
-		dst = append(strconv.AppendUint(append(dst, `"limit":`...), uint64(v.Limit), 10), ',')
+	for _, f := range [...]struct {
+		name string
+		n    uint32
+	}{{`"limit":`, v.Limit}, {`"expire":`, v.Expire}, {`"withdraw":`, v.Withdraw}} {
+		if f.n != 0 {
+			dst = append(strconv.AppendUint(append(dst, f.name...), uint64(f.n), 10), ',')
+		}
+	}
+	if len(v.Perms) > 0 {
+		dst = append(dst, `"perms":{`...)
+		for _, a := range chat.Actions() {
+			if role, ok := v.Perms[a.String()]; ok {
+				dst = append(append(append(dst, '"'), a.String()...), `":`...)
+				dst = append(appendJSONString(dst, role), ',')
+			}
+		}
+		dst[len(dst)-1] = '}'
+		dst = append(dst, ',')
 	}
 	dst = strconv.AppendInt(append(dst, `"members":`...), int64(v.Members), 10)
 	if v.Role != "" {

@@ -32,13 +32,25 @@ const (
 	hasExt
 	hasExtra
 	hasConv
+	hasUntil
+	hasFwd
 	hasUnknown // the first bit that version 1 does not know
 )
 
 // Bits of the settings in a stored InfoChange: title, about, visibility, join, history have bits 0 to 4.
 const (
 	infoLimit   = 1 << 5
-	infoUnknown = 1 << 6
+	infoMore    = 1 << 6 // another byte of bits follows the limit
+	infoUnknown = 1 << 7
+)
+
+// Bits of the further settings.
+const (
+	moreForward = 1 << iota
+	moreExpire
+	moreWithdraw
+	morePerms
+	moreUnknown
 )
 
 // ErrStored says that a stored event can't be read: the store is damaged or was written by a newer version.
@@ -102,6 +114,15 @@ func EncodeStored(dst []byte, e *chat.Event) []byte {
 	if has&hasConv != 0 {
 		dst = putString(dst, e.Conv)
 	}
+	if has&hasUntil != 0 {
+		dst = binary.AppendVarint(dst, e.Member.Until)
+	}
+	if has&hasFwd != 0 {
+		dst = putString(dst, e.Fwd.Conv)
+		dst = binary.AppendUvarint(dst, e.Fwd.Seq)
+		dst = putString(dst, e.Fwd.From)
+		dst = binary.AppendVarint(dst, e.Fwd.At)
+	}
 	return dst
 }
 
@@ -125,6 +146,8 @@ func storedFields(e *chat.Event) (has uint64) {
 	set(hasExt, len(e.Ext) > 0)
 	set(hasExtra, len(e.Extra) > 0)
 	set(hasConv, e.Conv != "")
+	set(hasUntil, e.Member != nil && e.Member.Until != 0)
+	set(hasFwd, e.Fwd != nil)
 	return has
 }
 
@@ -143,6 +166,10 @@ func putInfo(dst []byte, c *chat.InfoChange) []byte {
 	if c.Limit != nil {
 		has |= infoLimit
 	}
+	more := moreOf(c)
+	if more != 0 {
+		has |= infoMore
+	}
 	dst = append(dst, has)
 	for _, s := range texts {
 		if s != nil {
@@ -152,7 +179,34 @@ func putInfo(dst []byte, c *chat.InfoChange) []byte {
 	if c.Limit != nil {
 		dst = binary.AppendUvarint(dst, uint64(*c.Limit))
 	}
+	if more == 0 {
+		return dst
+	}
+	dst = append(dst, more)
+	if c.Forward != nil {
+		dst = putString(dst, *c.Forward)
+	}
+	for _, n := range [...]*uint32{c.Expire, c.Withdraw} {
+		if n != nil {
+			dst = binary.AppendUvarint(dst, uint64(*n))
+		}
+	}
+	if c.Perms != nil {
+		dst = append(dst, byte(len(c.Perms)))
+		for _, r := range c.Perms {
+			dst = append(dst, byte(r))
+		}
+	}
 	return dst
+}
+
+func moreOf(c *chat.InfoChange) (more byte) {
+	for i, there := range [...]bool{c.Forward != nil, c.Expire != nil, c.Withdraw != nil, c.Perms != nil} {
+		if there {
+			more |= 1 << i
+		}
+	}
+	return more
 }
 
 // DecodeStored reads what EncodeStored wrote. b is not kept. The strings of the event share one
@@ -228,6 +282,16 @@ func (d *storedReader) others(e *chat.Event, has uint64) {
 	if has&hasConv != 0 {
 		e.Conv = d.str()
 	}
+	if has&hasUntil != 0 {
+		if e.Member == nil {
+			d.fail()
+			return
+		}
+		e.Member.Until = d.varint()
+	}
+	if has&hasFwd != 0 {
+		e.Fwd = &chat.Forward{Conv: d.str(), Seq: d.uvarint(), From: d.str(), At: d.varint()}
+	}
 }
 
 // storedReader reads from a string, so that the strings of an event are parts of it. After a failure
@@ -298,12 +362,47 @@ func (d *storedReader) info() *chat.InfoChange {
 		}
 	}
 	if has&infoLimit != 0 {
-		n := d.uvarint()
-		if n > 1<<32-1 {
-			d.fail()
-		}
-		limit := uint32(n)
-		c.Limit = &limit
+		c.Limit = d.uint32()
+	}
+	if has&infoMore != 0 {
+		d.moreInfo(c)
 	}
 	return c
+}
+
+func (d *storedReader) uint32() *uint32 {
+	n := d.uvarint()
+	if n > 1<<32-1 {
+		d.fail()
+	}
+	v := uint32(n)
+	return &v
+}
+
+func (d *storedReader) moreInfo(c *chat.InfoChange) {
+	more := d.byte()
+	if more == 0 || more >= moreUnknown {
+		d.fail()
+		return
+	}
+	if more&moreForward != 0 {
+		s := d.str()
+		c.Forward = &s
+	}
+	if more&moreExpire != 0 {
+		c.Expire = d.uint32()
+	}
+	if more&moreWithdraw != 0 {
+		c.Withdraw = d.uint32()
+	}
+	if more&morePerms != 0 {
+		c.Perms = new(chat.Perms)
+		if int(d.byte()) != len(c.Perms) {
+			d.fail()
+			return
+		}
+		for i := range c.Perms {
+			c.Perms[i] = chat.Role(d.byte())
+		}
+	}
 }

@@ -40,6 +40,27 @@ const (
 	SpaceAudit      Space = 'u' // ms, n                    audit entry
 	SpaceShare      Space = 'h' // user, filter             where a shared subscription to conversations goes on
 	SpaceSharer     Space = 'H' // user, filter, sid        durable session that has it; the value is its QoS
+
+	// What stands beside the logs for the sake of conversations.
+	SpaceRequest   Space = 'R' // conv, user               request to join the group
+	SpaceInvite    Space = 'i' // conv, code               invitation
+	SpaceCode      Space = 'k' // code                     the group that it invites to
+	SpaceAct       Space = 'n' // conv, seq, seq           the second event acts upon the first: an edit, a pin; its kind
+	SpaceReaction  Space = 'e' // conv, seq, emoji, user   reaction to the event; the seq that made it
+	SpaceThread    Space = 'd' // conv, root, seq          post of a thread; its depth and author
+	SpaceThreadSum Space = 'D' // conv, root               what a thread amounts to
+	SpacePin       Space = 'p' // conv, seq                pinned post; by whom and when
+	SpaceHidden    Space = 'v' // user, conv, seq          event that the user deleted for themselves
+	SpaceContact   Space = 'o' // user, other              contact, with its state
+	SpaceBlock     Space = 'b' // user, other              the user takes nothing from the other
+	SpaceSetting   Space = 's' // user, name               private setting that follows the user
+	SpaceReport    Space = 'y' // ms, n                    report of an event or a user
+	SpaceRead      Space = 'w' // conv, ms, user           where a member's cursors came to then
+	SpacePush      Space = 'B' // user, name               where notifications of a user go
+	SpaceNotice    Space = 'g' // ms, user, conv           notification that is gathered until then
+	SpaceWebhook   Space = 'K' // id                       incoming or outgoing webhook
+	SpaceHookNext  Space = 'O' // id, log                  where an outgoing webhook goes on
+	SpaceDerived   Space = 'z' // name                     how far a derived view has come (search)
 )
 
 // In starts a key in a space.

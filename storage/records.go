@@ -18,7 +18,13 @@ func AppendMember(dst []byte, m chat.Member) []byte {
 	dst = append(dst, byte(m.Role))
 	dst = binary.AppendUvarint(dst, m.Since)
 	dst = binary.AppendUvarint(dst, m.Joined)
-	return binary.AppendUvarint(dst, m.Left)
+	dst = binary.AppendUvarint(dst, m.Left)
+	if m.Muted == 0 && m.Banned == 0 && m.Flags == 0 {
+		return dst // nearly everybody
+	}
+	dst = binary.AppendUvarint(dst, uint64(m.Muted))
+	dst = binary.AppendUvarint(dst, uint64(m.Banned+1)) // which is -1 or more
+	return binary.AppendUvarint(dst, uint64(m.Flags))
 }
 
 // DecodeMember is the inverse of AppendMember.
@@ -27,7 +33,13 @@ func DecodeMember(b []byte) (m chat.Member, err error) {
 		return m, fmt.Errorf("%w: member", ErrRecord)
 	}
 	m.Role = chat.Role(b[0])
-	err = uvarints(b[1:], "member", &m.Since, &m.Joined, &m.Left)
+	rest, err := takeUvarints(b[1:], "member", &m.Since, &m.Joined, &m.Left)
+	if err != nil || len(rest) == 0 {
+		return m, err
+	}
+	var muted, banned, flags uint64
+	err = uvarints(rest, "member", &muted, &banned, &flags)
+	m.Muted, m.Banned, m.Flags = int64(muted), int64(banned)-1, chat.MemberFlags(flags)
 	return m, err
 }
 
@@ -59,17 +71,23 @@ func DecodePrior(b []byte) (p chat.Prior, err error) {
 }
 
 func uvarints(b []byte, what string, into ...*uint64) error {
+	b, err := takeUvarints(b, what, into...)
+	if err == nil && len(b) != 0 {
+		err = fmt.Errorf("%w: %s has %d bytes too many", ErrRecord, what, len(b))
+	}
+	return err
+}
+
+// takeUvarints returns what follows the numbers.
+func takeUvarints(b []byte, what string, into ...*uint64) (rest []byte, err error) {
 	for _, p := range into {
 		n, k := binary.Uvarint(b)
 		if k <= 0 {
-			return fmt.Errorf("%w: %s", ErrRecord, what)
+			return nil, fmt.Errorf("%w: %s", ErrRecord, what)
 		}
 		*p, b = n, b[k:]
 	}
-	if len(b) != 0 {
-		return fmt.Errorf("%w: %s has %d bytes too many", ErrRecord, what, len(b))
-	}
-	return nil
+	return b, nil
 }
 
 // Conv is the record of a conversation (SpaceConv).
