@@ -25,13 +25,17 @@ var layers = map[string]int{
 	"protocol":        1,
 	"storage":         1,
 	"internal/mqttc":  1,
+	"internal/egress": 1,
 	"broker/hub":      2,
 	"broker/delivery": 2,
 	"broker/plain":    2,
 	"broker/presence": 2,
 	"broker/auth":     2,
+	"broker/webhook":  2,
 	"broker/rpc":      2,
+	"broker/search":   2,
 	"broker/control":  2,
+	"broker/notify":   2,
 	"broker/upkeep":   2,
 	"broker/verify":   2,
 	"signaling":       2,
@@ -92,6 +96,12 @@ var walls = []wall{
 		inTests: true,
 	},
 	{
+		why:     "mochi's storage hooks write without sync, swallow errors and lose the order",
+		from:    func(string) bool { return true },
+		to:      external("github.com/mochi-mqtt/server/v2/hooks/storage"),
+		inTests: true,
+	},
+	{
 		why:  "mochi's faults are met in one place; everything below works without it",
 		from: not(func(p string) bool { return under("hooks", "cmd")(p) || p == "broker" || under("broker/listen")(p) }),
 		to:   external("github.com/mochi-mqtt/server"),
@@ -139,7 +149,10 @@ var peersAllowed = map[string][]string{
 	"broker":              {"broker/config", "broker/listen"},
 	// Conversations decide, sessions deliver, requests ask both; never the other way round.
 	"broker/delivery": {"broker/hub", "broker/plain"},
-	"broker/rpc":      {"broker/hub", "broker/delivery", "broker/auth"},
+	"broker/webhook":  {"broker/hub"},
+	"broker/rpc":      {"broker/webhook", "broker/hub", "broker/delivery", "broker/auth", "broker/notify", "broker/search"},
+	// The senders of notifications.
+	"broker/notify/push": {"broker/notify"},
 	// What the store must hold is what these write into it.
 	"broker/upkeep": {"broker/hub"},
 	"broker/verify": {"broker/upkeep", "broker/hub", "broker/plain"},

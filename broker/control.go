@@ -18,6 +18,7 @@ func (s *Server) registerControl(srv *control.Server) {
 	for _, m := range s.admin.Methods() {
 		srv.Register(m, func(ctx context.Context, decode func(any) error) (any, error) { return s.admin.Call(ctx, m, decode) })
 	}
+	srv.Register("admin.user.export", s.exportUser)
 	srv.Register("backup", func(_ context.Context, decode func(any) error) (any, error) {
 		var req struct {
 			Dir string `json:"dir"`
@@ -76,11 +77,16 @@ func (s *Server) Reload(c config.Config) (changed, needRestart []string, err err
 	s.adapter.Set(settings(&c))
 	s.registry.SetLimits(deliveryLimits(&c))
 	s.hub.SetLimits(chatLimits(&c))
+	s.hub.SetAudit(c.Retention.Reads > 0)
 	s.upkeep.Set(upkeepSettings(&c))
 	next := *old // what needs a restart stays as it is until then
 	next.Limits, next.Retention, next.Presence, next.KeepAlive = c.Limits, c.Retention, c.Presence, c.KeepAlive
 	next.Auth, next.ACL, next.DenyFilters, next.Admins, next.HTTP.Origins = c.Auth, c.ACL, c.DenyFilters, c.Admins, c.HTTP.Origins
+	next.PublicURL, next.Webhooks, next.People = c.PublicURL, c.Webhooks, c.People
+	next.Notify = reloadNotify(old.Notify, c.Notify)
 	next.Log.Level = c.Log.Level // the logger is the caller's
 	s.cfg.Store(&next)
+	s.webhooks.Set(hookSettings(&next))
+	s.notify.Set(notifySettings(&next))
 	return changed, needRestart, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/broker/control"
 	"github.com/petrelchat/petrel/broker/listen"
+	"github.com/petrelchat/petrel/broker/webhook"
 )
 
 // listen opens the control socket and all listeners, and starts to serve them.
@@ -104,6 +105,7 @@ func (s *Server) listenHTTP(c *config.Config) error {
 		handlers["/debug/pprof/"] = http.HandlerFunc(pprof.Index)
 		handlers["/debug/pprof/profile"] = http.HandlerFunc(pprof.Profile)
 	}
+	handlers[webhook.Pattern] = s.webhooks
 	if c.Metrics.Addr == "" {
 		handlers["/metrics"] = metrics
 	} else {

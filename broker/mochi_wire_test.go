@@ -162,7 +162,7 @@ func TestMochiLogsNoBodies(t *testing.T) {
 	out := new(logged)
 	s := serveTuned(t, t.TempDir(), func(o *broker.Options) {
 		o.Log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}, accounts)
+	}, accounts, openly)
 	s.addUsers("ana", "bob")
 	const body, secret = "an utterly private body", "a wrong but private password"
 	if _, err := s.try("ana", password(secret)); err == nil {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"time"
 
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/broker/presence"
@@ -28,10 +29,14 @@ func (s *Server) newPresence(c *config.Config) *presence.Presence {
 	})
 }
 
-// requests lets connections make requests.
-type requests struct{ *rpc.Service }
+// requests lets connections make requests, and measures them.
+type requests struct {
+	*rpc.Service
+	times *rpcTimes
+}
 
 func (r requests) Call(ctx context.Context, c hooks.Caller, method string, payload []byte, maxReply int) []byte {
+	defer r.times.since(method, time.Now())
 	return r.Service.Call(ctx, rpc.Caller{User: c.User, Admin: c.Admin, Client: c.Client}, method, payload, maxReply)
 }
 
@@ -39,7 +44,7 @@ var _ hooks.Requests = requests{}
 
 func upkeepSettings(c *config.Config) upkeep.Settings {
 	return upkeep.Settings{
-		LogLength: c.Retention.LogLength, LogAge: c.Retention.LogAge, RetryKeys: c.Retention.RetryKeys,
+		LogLength: c.Retention.LogLength, LogAge: c.Retention.LogAge, RetryKeys: c.Retention.RetryKeys, Reads: c.Retention.Reads,
 		AuditAge: upkeep.DefaultAuditAge, AuditMax: upkeep.DefaultAuditMax,
 	}
 }

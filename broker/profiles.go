@@ -13,6 +13,7 @@ import (
 // profiles lets requests see and change what presence keeps.
 type profiles struct {
 	p       *presence.Presence
+	readers *readers
 	stopped <-chan struct{} // closed when nothing is stored any more
 }
 
@@ -20,7 +21,18 @@ func (p profiles) Profile(user string) (storage.Profile, error) { return p.p.Pro
 
 func (p profiles) UpdateProfile(user string, change func(*storage.Profile)) error {
 	done := make(chan error, 1)
-	p.p.UpdateProfile(user, change, func(err error) { done <- err })
+	noting := func(r *storage.Profile) { // in the order of the changes
+		change(r)
+		p.readers.set(user, r.NoRead)
+	}
+	p.p.UpdateProfile(user, noting, func(err error) {
+		if err != nil { // it is as it was
+			if r, rerr := p.p.Profile(user); rerr == nil {
+				p.readers.set(user, r.NoRead)
+			}
+		}
+		done <- err
+	})
 	select {
 	case err := <-done:
 		return err
@@ -33,16 +45,24 @@ func (p profiles) Seen(viewer, user string) (protocol.Presence, bool) {
 	if may, err := p.p.MaySee(viewer, user); err != nil || !may {
 		return protocol.Presence{}, false
 	}
-	pr, err := p.p.Current(user)
+	pr, err := p.p.Current(viewer, user)
 	return pr, err == nil
 }
+
+// HidesReads implements rpc.Profiles.
+func (p profiles) HidesReads(user string) bool { return p.readers.hides(user) }
+
+func (p profiles) Refresh(a, b string) error { return p.p.Refresh(a, b) }
 
 var _ rpc.Profiles = profiles{}
 
 func (s *Server) newRPC() *rpc.Service {
 	return rpc.New(rpc.Options{
-		Hub: s.hub, Store: s.store, Barrier: s.pipeline.Barrier, Accounts: s.auth, Profiles: profiles{s.presence, s.pipeline.Stopped()},
-		Devices: s.registry, Admin: s.admin, Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
+		Hub: s.hub, Store: s.store, Barrier: s.pipeline.Barrier, Accounts: s.auth, Profiles: profiles{s.presence, s.readers, s.pipeline.Stopped()},
+		Devices: s.registry, Erase: s.eraseUser, Admin: s.admin, Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
+		Webhooks: s.webhooks, Bots: s.auth, Search: s.searcher(),
+		Push:      s.notify,
+		PublicURL: func() string { return s.cfg.Load().PublicURL },
 	})
 }
 

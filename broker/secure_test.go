@@ -124,13 +124,13 @@ func TestAccounts(t *testing.T) {
 		}
 		s.turnedAway(4, 0x86, "ana", password(passwordOf("ana")))
 		ana := s.dial("ana", password("another"))
-		for _, method := range []string{"admin.user.add", "admin.user.list", "admin.token.add", "admin.audit.list", "admin.nothing"} {
+		for _, method := range []string{"admin.user.add", "admin.user.list", "admin.token.add", "admin.audit", "admin.nothing"} {
 			if got := ana.ask(method, `{"user":"eve","tag":"1"}`); refusalCode(got) != "not-authorized" {
 				t.Errorf("%s by a user: %v", method, got)
 			}
 		}
 		code(t, ana.subscribe("$SYS/#"), 0x80)
-		trail, _ := ops.ask("admin.audit.list", `{}`)["ok"].(map[string]any)
+		trail, _ := ops.ask("admin.audit", `{}`)["ok"].(map[string]any)
 		all := fmt.Sprint(trail["entries"])
 		for _, want := range []string{"control socket", "root", "user.passwd"} {
 			if !strings.Contains(all, want) {

@@ -237,7 +237,7 @@ func TestWebSocket(t *testing.T) {
 	s := serve(t, accounts, func(c *config.Config) {
 		c.HTTP.TLS = ca.server("server", "request")
 		c.HTTP.Origins = []string{"https://chat.example.org"}
-	})
+	}, openly)
 	s.addUsers("ana", "bob")
 	bob := s.signIn("bob")
 	code(t, bob.subscribe("c/+/text/+"), 1)

@@ -18,9 +18,12 @@ import (
 	"github.com/petrelchat/petrel/broker/delivery"
 	"github.com/petrelchat/petrel/broker/hub"
 	"github.com/petrelchat/petrel/broker/listen"
+	"github.com/petrelchat/petrel/broker/notify"
 	"github.com/petrelchat/petrel/broker/presence"
 	"github.com/petrelchat/petrel/broker/rpc"
+	"github.com/petrelchat/petrel/broker/search"
 	"github.com/petrelchat/petrel/broker/upkeep"
+	"github.com/petrelchat/petrel/broker/webhook"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/hooks"
 	"github.com/petrelchat/petrel/protocol"
@@ -62,8 +65,15 @@ type Server struct {
 	mochi    *mqtt.Server
 	adapter  *hooks.Adapter
 	wills    *hooks.Wills
+	trail    *auth.Trail
+	webhooks *webhook.Hooks
+	search   *search.Index // nil: there is none
+	notify   *notify.Service
 	views    *views
+	readers  *readers
+	times    *rpcTimes
 	upkeep   *upkeep.Upkeep
+	eraser   *eraser
 
 	control *control.Server
 	tickets *listen.Tickets
@@ -184,6 +194,9 @@ func (codec) DecodeStored(b []byte) (chat.Event, error)     { return protocol.De
 func (s *Server) build(o *Options) error {
 	c := &o.Config
 	s.pipeline = hub.NewPipeline(s.store, s.fail)
+	if err := s.openTrail(); err != nil {
+		return err
+	}
 	handed, err := s.openHanded(o)
 	if err != nil {
 		return err
@@ -195,14 +208,22 @@ func (s *Server) build(o *Options) error {
 	if err != nil {
 		return err
 	}
-	s.views = newViews(s.registry, s.store, s.log)
+	if s.readers, err = loadReaders(s.store); err != nil {
+		return err
+	}
+	s.views = newViews(s.registry, s.store, s.readers, s.log)
 	s.hub = hub.New(hub.Options{
 		Store: s.store, Pipeline: s.pipeline, Sink: s.views, Codec: codec{}, Limits: chatLimits(c),
-		Now: func() int64 { return s.now().UnixMilli() }, Wanted: s.views.wanted, Hides: s.views.hides, Log: s.log,
+		Now: func() int64 { return s.now().UnixMilli() }, Wanted: s.views.wanted, Messages: s.messages, Hides: s.readers.hides, Log: s.log,
+		Audit: auditEvents, Addressed: func(text string) []string { return s.auth.Addressed(text) },
 	})
+	s.hub.SetAudit(c.Retention.Reads > 0)
 	s.registry.SetHub(s.hub)
 	s.pipeline.Start(s.registry.AfterCommits)
 	s.later(func() { s.registry.Close(); s.hub.Close(); s.pipeline.Close() })
+	if err := hub.BuildViews(s.store, codec{}, s.commitWait, s.log); err != nil {
+		return err
+	}
 	if err := s.buildPeople(c); err != nil {
 		return err
 	}
@@ -217,7 +238,7 @@ func (s *Server) build(o *Options) error {
 	}
 	s.adapter, err = hooks.New(hooks.Options{
 		Server: s.mochi, Hub: s.hub, Registry: s.registry, Pipeline: s.pipeline, Store: s.store, Auth: s.auth,
-		Presence: s.presence, RPC: requests{s.rpc}, Wills: s.wills, Hooks: o.Hooks, Now: s.now, Log: s.log, Settings: settings(c),
+		Presence: s.presence, RPC: requests{s.rpc, s.times}, Wills: s.wills, Hooks: o.Hooks, Now: s.now, Log: s.log, Settings: settings(c),
 	})
 	if err != nil {
 		return err
@@ -230,11 +251,16 @@ func (s *Server) build(o *Options) error {
 		}
 	}
 	s.upkeep = upkeep.New(upkeep.Options{
-		Store: s.store, Commit: s.commitWait, Settings: upkeepSettings(c), Now: s.now, Log: s.log,
+		Store: s.store, Owners: s.hub, Commit: s.commitWait, Settings: upkeepSettings(c), Now: s.now, Log: s.log,
 		Extra: []func(){s.flushAuth, s.registry.SweepRetained},
 	})
 	s.upkeep.Start()
 	s.later(s.upkeep.Close)
+	if err := s.startPeople(); err != nil {
+		return err
+	}
+	s.webhooks.Start()
+	s.later(s.webhooks.Close)
 	return nil
 }
 
@@ -269,17 +295,19 @@ func (s *Server) commitWait(b *storage.Batch) error { return s.pipeline.CommitWa
 func (s *Server) buildPeople(c *config.Config) error {
 	var err error
 	s.auth, err = auth.New(auth.Options{
-		Store: s.store, Commit: s.commitWait, Now: s.now, Dev: c.Dev, JWT: jwtOptions(c), ACL: acl(c),
+		Store: s.store, Commit: s.commitWait, Record: s.recordLater, Trail: s.trail, Now: s.now, Dev: c.Dev, JWT: jwtOptions(c), ACL: acl(c),
 		Argon2:       auth.Params{MemoryKiB: uint32(c.Auth.Argon2.Memory / config.KiB), Time: uint32(c.Auth.Argon2.Time), Threads: uint8(c.Auth.Argon2.Threads)},
 		Throttle:     auth.Throttle{Failures: c.Auth.Throttle.Failures, Window: c.Auth.Throttle.Window, Base: c.Auth.Throttle.Delay, Max: c.Auth.Throttle.Max},
 		CertNoCreate: !c.Auth.Certificates.Create, Log: s.log,
-		OnRevoke: func(user, token string) { s.adapter.Cut(user, token) },
+		OnRevoke: s.revoked, Erases: true,
 	})
 	if err != nil {
 		return err
 	}
 	s.admin = auth.NewAdmin(s.auth)
 	s.presence = s.newPresence(c)
+	s.views.met = s.met
+	s.eraser = s.newEraser()
 	s.registry.SetWatcher(s.presence)
 	if err := s.presence.Start(); err != nil {
 		return err
@@ -288,7 +316,16 @@ func (s *Server) buildPeople(c *config.Config) error {
 	if err := s.presence.Recover(); err != nil { // whoever was online when the last run ended is not
 		return err
 	}
+	if s.webhooks, err = s.newHooks(c); err != nil {
+		return err
+	}
+	s.views.webhooks = s.webhooks
+	if err := s.buildNotify(c); err != nil {
+		return err
+	}
+	s.openSearch(c)
 	s.rpc = s.newRPC()
+	s.times = newRPCTimes(s.rpc.Methods())
 	s.views.start(s.hub, s.rpc)
 	s.later(s.views.close)
 	return nil

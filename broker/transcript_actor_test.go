@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -238,7 +239,7 @@ func (a *actor) subscribe(x *speech) error {
 
 // publish writes a PUBLISH. At QoS 0 it is carried out as far as the server's reader when this returns.
 func (a *actor) publish(x *speech) (answers []byte, err error) {
-	p := mqttc.Publish{Payload: x.payload, QoS: x.qos(), Dup: x.is("dup"), Retain: x.is("retain")}
+	p := mqttc.Publish{Payload: bytes.ReplaceAll(x.payload, []byte("<code>"), []byte(a.st.code)), QoS: x.qos(), Dup: x.is("dup"), Retain: x.is("retain")}
 	p.Alias, p.ID = uint16(x.number("alias")), uint16(x.number("id"))
 	if s := x.number("expiry"); s > 0 {
 		p.Props = binary.BigEndian.AppendUint32(append(p.Props, mqttc.PropMessageExpiry), s)

@@ -39,7 +39,10 @@ func (a *actor) show(p *mqttc.Packet) string {
 	add(len(p.Codes) > 0, "% x", p.Codes)
 	add(p.Code != 0, "0x%02X", p.Code)
 	words = append(words, a.properties(p.Props)...)
-	add(p.Type == mqttc.PUBLISH, "%s", body(p.Payload))
+	if code := coded.Find(p.Payload); code != nil {
+		a.st.code = string(code)
+	}
+	add(p.Type == mqttc.PUBLISH, "%s", coded.ReplaceAllString(body(p.Payload), "<code>"))
 	return strings.Join(words, " ")
 }
 

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "rewrite what the server says in testdat
 // everything is quiet. The user is the name up to a dot, and so is the client id unless client= says
 // otherwise. Clients acknowledge by themselves, which is not shown, until "ana: no acks". Each line that
 // does something happens one second after the one before, at 0:00:01 of 2026 the first, and the server's
-// clock stands still meanwhile. Beside what clients send there are
+// clock stands still meanwhile. <code> is the code of the last invitation that was made. Beside what clients send there are
 //
 //	!accounts ana bob         the server is not in dev mode and has these accounts (first line)
 //	!know ana bob             accounts come into being, as a first connection in dev mode does
@@ -78,12 +78,14 @@ type story struct {
 	dev    bool
 	actors []*actor // in the order of appearance
 	tokens map[string]string
+	code   string // of the newest invitation, which is random: it reads <code>
 	line   int
 }
 
 var (
 	heard  = regexp.MustCompile(`^[a-z0-9.]+< `)
 	spoken = regexp.MustCompile(`^([a-z0-9.]+)> (.+)$`)
+	coded  = regexp.MustCompile(`[a-z2-7]{26}`)
 	manner = regexp.MustCompile(`^([a-z0-9.]+): (no acks|acks)$`)
 )
 

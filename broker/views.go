@@ -7,7 +7,10 @@ import (
 
 	"github.com/petrelchat/petrel/broker/delivery"
 	"github.com/petrelchat/petrel/broker/hub"
+	"github.com/petrelchat/petrel/broker/notify"
 	"github.com/petrelchat/petrel/broker/rpc"
+	"github.com/petrelchat/petrel/broker/search"
+	"github.com/petrelchat/petrel/broker/webhook"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
@@ -17,10 +20,17 @@ import (
 // settings and members goes to c/{conv}/info, coalesced.
 type views struct {
 	*delivery.Registry
-	store storage.Reader
-	log   *slog.Logger
-	hub   *hub.Hub
-	rpc   *rpc.Service
+	notify *notify.Service // set before the hub has anything to report
+	store  storage.Reader
+	log    *slog.Logger
+	hub    *hub.Hub
+	rpc    *rpc.Service
+
+	webhooks *webhook.Hooks // told what is durable
+	search   *search.Index  // the same; nil: there is none
+
+	receipts *receipts
+	met      func(conv string) // two have accepted each other in a direct conversation; nil: nobody cares
 
 	mu    sync.Mutex
 	dirty map[string]bool // conversation → it has ended
@@ -33,23 +43,31 @@ type views struct {
 // infoEvery is the least time between two updates of c/{conv}/info.
 const infoEvery = 500 * time.Millisecond
 
-func newViews(r *delivery.Registry, store storage.Reader, log *slog.Logger) *views {
-	return &views{Registry: r, store: store, log: log, dirty: make(map[string]bool), left: make(map[string][]string),
+func newViews(r *delivery.Registry, store storage.Reader, known *readers, log *slog.Logger) *views {
+	return &views{Registry: r, store: store, log: log, receipts: newReceipts(r, store, known, log), dirty: make(map[string]bool), left: make(map[string][]string),
 		wake: make(chan struct{}, 1), stop: make(chan struct{})}
 }
 
 // Deliver notes what changes a conversation's info, and passes everything on.
 func (v *views) Deliver(d *hub.Delivery) {
 	v.Registry.Deliver(d)
+	v.notice(d)
 	if d.Log[0] == '@' { // a user's own log has no info
 		return
 	}
+	v.webhooks.Wake(d.Log)
+	if v.search != nil {
+		v.search.Note(d.Log)
+	}
 	switch d.Event.Kind {
-	case chat.KindCreate, chat.KindInfo, chat.KindJoin, chat.KindAdd, chat.KindLeave, chat.KindRemove, chat.KindRole, chat.KindEnd:
+	case chat.KindCreate, chat.KindInfo, chat.KindJoin, chat.KindAdd, chat.KindLeave, chat.KindRemove, chat.KindBan, chat.KindRole, chat.KindEnd:
 	default:
 		if d.Event.Seq != 1 { // a direct conversation begins
 			return
 		}
+	}
+	if d.Begins != "" && v.met != nil {
+		v.met(d.Log)
 	}
 	v.mu.Lock()
 	v.dirty[d.Log] = v.dirty[d.Log] || d.Event.Kind == chat.KindEnd
@@ -66,37 +84,27 @@ func (v *views) Deliver(d *hub.Delivery) {
 	}
 }
 
-// Moved passes a cursor's move on. Whoever hides read receipts shows how far messages were delivered only.
+// Moved passes a cursor's move on, in a large group to those who count. Whoever hides read receipts shows how
+// far messages were delivered only, and sees no more of others.
 func (v *views) Moved(m *hub.CursorMoved) {
-	if m.Hidden {
-		hidden := *m
-		hidden.Cursor.Read, hidden.ReadNow = 0, false
-		v.Registry.Moved(&hidden)
-		if m.ReadNow { // the user's own devices see it all the same
-			own := *m
-			own.Authors = nil
-			v.Registry.Moved(&own)
+	if m.Large && m.Wanted {
+		v.receipts.note(m)
+	}
+	hidden := *m
+	hidden.Cursor.Read, hidden.ReadNow, hidden.Authors = 0, false, nil
+	open := *m
+	open.Authors = nil
+	for _, a := range m.Authors {
+		if m.Hidden || v.receipts.readers.hides(a) {
+			hidden.Authors = append(hidden.Authors, a)
+		} else {
+			open.Authors = append(open.Authors, a)
 		}
-		return
 	}
-	v.Registry.Moved(m)
-}
-
-// hides reports whether a user hides read receipts. What cannot be read is hidden.
-func (v *views) hides(user string) bool {
-	b, ok, err := v.store.Get(storage.In(storage.SpaceProfile).Str(user))
-	if err == nil && !ok {
-		return false
+	if len(hidden.Authors) > 0 && m.Cursor.Delivered > m.Old.Delivered { // that something was read is what they hide
+		v.Registry.Moved(&hidden)
 	}
-	var p storage.Profile
-	if err == nil {
-		err = storage.Unmarshal(b, &p)
-	}
-	if err != nil {
-		v.log.Error("reading a profile failed; what the user has read is not shown", "user", user, "error", err)
-		return true
-	}
-	return p.NoRead
+	v.Registry.Moved(&open) // the user's own devices see it all
 }
 
 // wanted reports whether anybody is there to be told of cursor moves.
@@ -105,11 +113,13 @@ func (v *views) wanted() bool { return v.Wanted(protocol.FilterReceipts) }
 // start starts the goroutine that sends the updates; close stops it.
 func (v *views) start(h *hub.Hub, r *rpc.Service) {
 	v.hub, v.rpc = h, r
+	v.receipts.start(h)
 	v.wg.Add(1)
 	go func() { defer v.wg.Done(); v.run() }()
 }
 
 func (v *views) close() {
+	v.receipts.close()
 	close(v.stop)
 	v.wg.Wait()
 }

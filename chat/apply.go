@@ -13,26 +13,14 @@ func (s *State) Apply(e *Event) Changes {
 	s.LastAt = max(s.LastAt, e.At)
 	if s.Direct {
 		if e.Seq == 1 {
-			return s.begin()
+			return s.begin(e)
 		}
-		return Changes{}
+		return s.applyDirect(e)
 	}
 	if e.Kind < KindCreate {
 		return Changes{}
 	}
 	return s.applyServer(e)
-}
-
-// begin makes the two users of a direct conversation its members.
-func (s *State) begin() Changes {
-	a, b, ok := Parties(s.ID)
-	if !ok {
-		return Changes{}
-	}
-	m := Member{Role: RoleMember, Since: 1, Joined: 1}
-	s.setMember(a, m)
-	s.setMember(b, m)
-	return Changes{Members: s.MemberList()}
 }
 
 // applyServer applies the kinds that only the server makes.
@@ -53,6 +41,12 @@ func (s *State) applyServer(e *Event) Changes {
 		return s.exit(e)
 	case KindRole:
 		return s.rank(e)
+	case KindBan:
+		return s.ban(e)
+	case KindUnban:
+		return s.unban(e)
+	case KindMute:
+		return s.mute(e)
 	case KindEnd:
 		return s.end(e)
 	}
@@ -60,12 +54,12 @@ func (s *State) applyServer(e *Event) Changes {
 }
 
 // enter makes e.Member.User a member. Who comes back is a new member: an earlier stay leaves no trace
-// in the record.
+// in the record, but for a mute, which nobody gets rid of by leaving.
 func (s *State) enter(e *Event) Changes {
 	if e.Member == nil {
 		return Changes{}
 	}
-	m := Member{Role: e.Member.Role, Since: 1, Joined: e.Seq}
+	m := Member{Role: e.Member.Role, Since: 1, Joined: e.Seq, Muted: s.members[e.Member.User].Muted}
 	if s.Info.History == HistoryJoined {
 		m.Since = e.Seq
 	}
@@ -95,6 +89,48 @@ func (s *State) rank(e *Event) Changes {
 		return Changes{}
 	}
 	m.Role = e.Member.Role
+	if m.Role == RoleOwner {
+		m.Muted = 0 // there would be nobody to lift it
+	}
+	s.setMember(e.Member.User, m)
+	return Changes{Members: []string{e.Member.User}}
+}
+
+// ban keeps a user out. Whoever never was a member gets a record with Joined 0.
+func (s *State) ban(e *Event) Changes {
+	if e.Member == nil {
+		return Changes{}
+	}
+	m, ok := s.Member(e.Member.User)
+	if ok {
+		m.Role, m.Left = RoleNone, e.Seq
+	}
+	if m.Banned = e.Member.Until; m.Banned == 0 {
+		m.Banned = BannedForGood
+	}
+	s.setMember(e.Member.User, m)
+	return Changes{Members: []string{e.Member.User}}
+}
+
+func (s *State) unban(e *Event) Changes {
+	if e.Member == nil {
+		return Changes{}
+	}
+	m := s.members[e.Member.User]
+	m.Banned = 0
+	s.setMember(e.Member.User, m)
+	return Changes{Members: []string{e.Member.User}}
+}
+
+func (s *State) mute(e *Event) Changes {
+	if e.Member == nil {
+		return Changes{}
+	}
+	m, ok := s.Member(e.Member.User)
+	if !ok {
+		return Changes{}
+	}
+	m.Muted = e.Member.Until
 	s.setMember(e.Member.User, m)
 	return Changes{Members: []string{e.Member.User}}
 }

@@ -13,10 +13,13 @@ func MoveCursor(cur Cursor, head uint64, delivered, read uint64) (next Cursor, m
 // the event that made the user a member: older history is there to be read, but nobody owes it a look.
 // It ends with the event that ended the membership.
 func UnreadAfter(cur Cursor, m Member, head uint64) uint64 {
-	if m.Joined == 0 {
+	if m.Joined == 0 || m.Pending() {
 		return 0
 	}
 	read := max(cur.Read, m.Joined-1)
+	if m.Accepted() {
+		read = cur.Read
+	}
 	if m.Left != 0 {
 		head = min(head, m.Left)
 	}

@@ -65,11 +65,14 @@ func (s *State) decideCreate(c *Command, now int64, lim *Limits) (Decision, erro
 }
 
 func (s *State) decideUpdate(c *Command, role Role, now int64, lim *Limits) (Decision, error) {
-	if role < RoleAdmin {
-		return Decision{}, Refuse(NotAuthorized, "only an admin or the owner changes the group's settings: ask one of them")
-	}
 	if c.Info == nil {
-		return s.unchanged()
+		c.Info = &InfoChange{}
+	}
+	if err := s.maySet(c.Actor, role, c.Info); err != nil {
+		return Decision{}, err
+	}
+	if err := s.notMuted(c.Actor, now); err != nil { // a title is read by everybody
+		return Decision{}, err
 	}
 	if err := c.Info.check(lim); err != nil {
 		return Decision{}, err
@@ -78,12 +81,42 @@ func (s *State) decideUpdate(c *Command, role Role, now int64, lim *Limits) (Dec
 	if !differs {
 		return s.unchanged()
 	}
+	if err := s.maySetPerms(role, change.Perms); err != nil {
+		return Decision{}, err
+	}
 	if l := change.Limit; l != nil && *l != 0 && int64(*l) < int64(s.Count()) {
 		return Decision{}, Refuse(Conflict, "the group has %d members already: set a higher limit, or remove some first", s.Count())
 	}
 	d := s.draft(c.Actor, now, 1)
 	d.add(KindInfo, nil, change)
 	return d.decision()
+}
+
+// maySet refuses changes of settings that the actor's role does not reach.
+func (s *State) maySet(actor string, role Role, c *InfoChange) error {
+	rest := *c
+	if rest.Perms = nil; c.Perms == nil || rest != (InfoChange{}) {
+		if err := s.may(actor, ActInfo); err != nil {
+			return err
+		}
+	}
+	if c.Perms != nil && role < RoleAdmin {
+		return Refuse(NotAuthorized, "only an admin or the owner changes this group's permissions: ask one of them")
+	}
+	return nil
+}
+
+// maySetPerms: nobody gives away, or takes, what stands above them.
+func (s *State) maySetPerms(role Role, change *Perms) error {
+	if change == nil {
+		return nil
+	}
+	for a, r := range change {
+		if least := s.Info.Perms.Least(Action(a)); r != RoleNone && max(least, r) > role {
+			return Refuse(NotAuthorized, "as %s you can neither set the permission %s to %s nor take it from %s: ask the owner", role, Action(a), r, least)
+		}
+	}
+	return nil
 }
 
 func (s *State) decideEnd(c *Command, role Role, now int64) (Decision, error) {
@@ -118,6 +151,21 @@ func (i *InfoChange) check(lim *Limits) error {
 	}
 	if l := i.Limit; l != nil && int64(*l) > int64(lim.GroupMembers) {
 		return Refuse(BadRequest, "limit is at most %d here; 0 takes the server's", lim.GroupMembers)
+	}
+	if f := i.Forward; f != nil && *f != ForwardOrigin && *f != ForwardHidden {
+		return Refuse(BadRequest, "forward is origin or hidden")
+	}
+	for _, seconds := range []*uint32{i.Expire, i.Withdraw} {
+		if seconds != nil && *seconds > maxSettingSeconds {
+			return Refuse(BadRequest, "expire and withdraw are at most %d seconds; 0 is for no end", maxSettingSeconds)
+		}
+	}
+	if i.Perms != nil {
+		for _, r := range i.Perms {
+			if r > RoleOwner {
+				return refuseUnknownRole()
+			}
+		}
 	}
 	return nil
 }

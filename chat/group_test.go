@@ -165,8 +165,6 @@ func TestJoin(t *testing.T) {
 	r.no(chat.Conflict, "full", op(chat.OpJoin, "fay"))
 	r.must(update("ann", "limit=0"))
 	r.no(chat.BadRequest, "user", op(chat.OpJoin, "#"))
-	r.must(update("ann", "join=request"))
-	r.no(chat.NotAuthorized, "on request", op(chat.OpJoin, "fay"))
 	r.must(update("ann", "join=invite"))
 	r.no(chat.NotAuthorized, "ask a moderator to add you", op(chat.OpJoin, "fay"))
 	r.must(update("ann", "visibility=private"))

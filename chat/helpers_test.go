@@ -17,9 +17,16 @@ type room struct {
 	t     testing.TB
 	s     *chat.State
 	log   []chat.Event
+	gates []gateAt
 	prior map[string]chat.Prior
 	now   int64
 	lim   chat.Limits
+}
+
+// gateAt is what one decision changed at the gate, with the head that it followed.
+type gateAt struct {
+	head    uint64
+	changes []chat.GateChange
 }
 
 func newRoom(t testing.TB, s *chat.State) *room {
@@ -32,11 +39,66 @@ func (r *room) fill(c *chat.Command) {
 	}
 	if re := c.Event.Re; re >= 1 && re <= uint64(len(r.log)) {
 		c.Target = &r.log[re-1]
+		if c.Target.Kind == chat.KindEdit {
+			c.Subject = &r.log[c.Target.Re-1]
+		}
+		r.acts(c)
 	}
 	if p, ok := r.prior[c.Actor+"/"+c.Event.ID]; ok && c.Event.ID != "" {
 		c.Prior = &p
 	}
 	c.Hash = hash(c.Event)
+}
+
+// acts tells what the log says of the event that a command acts upon.
+func (r *room) acts(c *chat.Command) {
+	subject := c.Target.Seq
+	if c.Subject != nil {
+		subject = c.Subject.Seq
+	}
+	mine, all, pins := map[string]bool{}, map[string]bool{}, map[uint64]bool{}
+	for _, e := range r.log {
+		switch {
+		case e.Kind == chat.KindPin:
+			pins[e.Re] = true
+		case e.Kind == chat.KindUnpin, e.Kind == chat.KindDelete:
+			delete(pins, e.Re)
+		}
+		if e.Re != subject {
+			continue
+		}
+		a := &c.Acts
+		switch e.Kind {
+		case chat.KindReact, chat.KindUnreact:
+			on := e.Kind == chat.KindReact
+			all[e.From+" "+e.Emoji] = on
+			if e.From == c.Actor {
+				mine[e.Emoji] = on
+				if e.Emoji == c.Event.Emoji {
+					a.Reacted = e.Seq
+					if !on {
+						a.Reacted = 0
+					}
+				}
+			}
+		case chat.KindPin:
+			a.Pinned = e.Seq
+		case chat.KindUnpin:
+			a.Pinned = 0
+		}
+	}
+	emoji := map[string]bool{}
+	for k, on := range all {
+		if _, name, _ := strings.Cut(k, " "); on {
+			emoji[name] = true
+		}
+	}
+	for _, on := range mine {
+		if on {
+			c.Acts.Mine++
+		}
+	}
+	c.Acts.Emoji, c.Acts.Used, c.Acts.Pins = len(emoji), emoji[c.Event.Emoji], len(pins)
 }
 
 // hash stands for the owner's content hash.
@@ -73,8 +135,8 @@ func (r *room) do(c chat.Command) ([]string, error) {
 
 func (r *room) apply(c chat.Command, d chat.Decision) {
 	r.t.Helper()
-	if (len(d.Events) == 0) != d.Duplicate {
-		r.t.Fatalf("%d events and Duplicate=%v", len(d.Events), d.Duplicate)
+	if (len(d.Events)+len(d.Gate)+len(d.Marks) == 0) != d.Duplicate {
+		r.t.Fatalf("%d events, %d changes at the gate and Duplicate=%v", len(d.Events), len(d.Gate), d.Duplicate)
 	}
 	if d.Duplicate {
 		if d.Seq == 0 || d.Seq > r.s.Head {
@@ -82,7 +144,7 @@ func (r *room) apply(c chat.Command, d chat.Decision) {
 		}
 		return
 	}
-	if d.Seq != d.Events[0].Seq {
+	if len(d.Events) > 0 && d.Seq != d.Events[0].Seq {
 		r.t.Fatalf("answered with seq %d for %v", d.Seq, lines(d.Events))
 	}
 	for i := range d.Events {
@@ -91,7 +153,18 @@ func (r *room) apply(c chat.Command, d chat.Decision) {
 			r.t.Fatalf("event %d of %d after head %d at %d", e.Seq, e.At, len(r.log), r.s.LastAt)
 		}
 		r.log = append(r.log, *e)
+		if e.Kind == chat.KindDelete { // and its edits, for good
+			for i := range r.log {
+				if t := &r.log[i]; t.Seq == e.Re || t.Kind == chat.KindEdit && t.Re == e.Re {
+					*t = chat.Tombstone(t)
+				}
+			}
+		}
 		r.checkChanges(r.s.Snapshot(), r.s.Apply(e))
+	}
+	if len(d.Gate) > 0 {
+		r.s.ApplyGate(d.Gate)
+		r.gates = append(r.gates, gateAt{r.s.Head, d.Gate})
 	}
 	if c.Op == chat.OpAppend && c.Event.ID != "" {
 		r.prior[c.Actor+"/"+c.Event.ID] = chat.Prior{Seq: d.Seq, Hash: c.Hash}
@@ -104,7 +177,9 @@ func (r *room) checkChanges(before chat.Snapshot, ch chat.Changes) {
 	after := r.s.Snapshot()
 	stored := before.Members
 	for _, user := range ch.Members {
-		stored[user], _ = r.s.Member(user)
+		if stored[user], _ = r.s.Member(user); stored[user] == (chat.Member{}) {
+			delete(stored, user)
+		}
 	}
 	if !reflect.DeepEqual(stored, after.Members) {
 		r.t.Fatalf("Changes names %v; stored %v, is %v", ch.Members, stored, after.Members)
@@ -175,6 +250,7 @@ var verbs = map[chat.Kind]string{
 	chat.KindUnreact: "unreacts", chat.KindPin: "pins", chat.KindUnpin: "unpins", chat.KindCreate: "creates",
 	chat.KindInfo: "sets", chat.KindJoin: "joins", chat.KindAdd: "adds", chat.KindLeave: "leaves",
 	chat.KindRemove: "removes", chat.KindRole: "ranks", chat.KindEnd: "ends",
+	chat.KindBan: "bans", chat.KindUnban: "unbans", chat.KindMute: "mutes",
 }
 
 func line(e *chat.Event) string {
@@ -183,6 +259,9 @@ func line(e *chat.Event) string {
 		s += " " + e.Member.User + " " + e.Member.Role.String()
 		if e.Member.By != "" {
 			s += " by " + e.Member.By
+		}
+		if e.Member.Until != 0 {
+			s += fmt.Sprintf(" until %d", e.Member.Until)
 		}
 	}
 	if e.Text != "" {
@@ -211,6 +290,15 @@ func setting(i *chat.InfoChange) (s string) {
 	}
 	if i.Limit != nil {
 		s += fmt.Sprintf(" limit=%d", *i.Limit)
+	}
+	if i.Perms != nil {
+		for _, a := range chat.Actions() {
+			if r := i.Perms[a]; r > chat.RoleOwner {
+				s += fmt.Sprintf(" p.%s=wrong", a)
+			} else if r != chat.RoleNone {
+				s += fmt.Sprintf(" p.%s=%s", a, r)
+			}
+		}
 	}
 	return s
 }
@@ -260,11 +348,40 @@ func info(settings string) *chat.InfoChange {
 				panic(err)
 			}
 			i.Limit = &n
+		case "p.post", "p.add", "p.pin", "p.info", "p.delete", "p.call":
+			if i.Perms == nil {
+				i.Perms = &chat.Perms{}
+			}
+			for _, a := range chat.Actions() {
+				if "p."+a.String() == k {
+					i.Perms[a] = roleNamed(v)
+				}
+			}
 		default:
 			panic("no such setting: " + k)
 		}
 	}
 	return i
+}
+
+// roleNamed is beyond the owner for what is no role.
+func roleNamed(name string) chat.Role {
+	for r := chat.RoleNone; r <= chat.RoleOwner; r++ {
+		if r.String() == name {
+			return r
+		}
+	}
+	return chat.RoleOwner + 1
+}
+
+// until is on with a time.
+func until(o chat.Op, who, user string, ms int64) chat.Command {
+	return chat.Command{Op: o, Actor: who, User: user, Until: ms}
+}
+
+// code is for OpInvite (with uses and expires), OpRevoke and OpAccept.
+func code(o chat.Op, who, code string, uses uint32, expires int64) chat.Command {
+	return chat.Command{Op: o, Actor: who, Code: code, Invite: chat.Invite{Uses: uses, Expires: expires}}
 }
 
 func create(who, settings string, members ...string) chat.Command {

@@ -39,6 +39,12 @@ func DirectID(a, b string) string {
 	return a + "~" + b
 }
 
+// IsDirect reports whether an id is that of a direct conversation.
+func IsDirect(id string) bool {
+	_, _, ok := Parties(id)
+	return ok
+}
+
 // Parties splits a direct conversation's id into its two users, a ≤ b. ok is false for everything
 // that DirectID would not have made of two user ids.
 func Parties(id string) (a, b string, ok bool) {

@@ -15,8 +15,8 @@ func (r Role) String() string {
 	return "none"
 }
 
-// decideJoin is for who is no member yet. A private group that is open can be joined by whoever knows
-// its id; otherwise it does not exist for outsiders.
+// decideJoin is for who is no member yet. A private group that is open, or takes requests, can be joined
+// by whoever knows its id; otherwise it does not exist for outsiders.
 func (s *State) decideJoin(c *Command, now int64, lim *Limits) (Decision, error) {
 	if s.Head == 0 || s.Ended {
 		return Decision{}, NoSuchConversation()
@@ -24,11 +24,17 @@ func (s *State) decideJoin(c *Command, now int64, lim *Limits) (Decision, error)
 	if _, ok := s.Member(c.Actor); ok {
 		return s.unchanged()
 	}
-	if s.Info.Join != JoinOpen {
+	if s.Info.Join != JoinOpen && s.Info.Join != JoinRequest {
 		return Decision{}, s.refuseOutsider()
 	}
 	if !ValidUser(c.Actor) {
 		return Decision{}, Refuse(BadRequest, "only a user can join a group")
+	}
+	if err := s.notBanned(c.Actor, now); err != nil {
+		return Decision{}, err
+	}
+	if s.Info.Join == JoinRequest {
+		return s.request(c, now)
 	}
 	if err := s.checkRoom(lim); err != nil {
 		return Decision{}, err
@@ -79,18 +85,23 @@ func (s *State) decideAdd(c *Command, role Role, now int64, lim *Limits) (Decisi
 	if grant == RoleNone {
 		grant = RoleMember
 	}
-	switch {
-	case grant > RoleOwner:
+	if grant > RoleOwner {
 		return Decision{}, refuseUnknownRole()
-	case role < RoleModerator:
-		return Decision{}, Refuse(NotAuthorized, "only a moderator or above adds members: ask one of them")
-	case grant >= role:
+	}
+	if err := s.may(c.Actor, ActAdd); err != nil {
+		return Decision{}, err
+	}
+	switch {
+	case grant >= role && grant != RoleMember:
 		return Decision{}, Refuse(NotAuthorized, "as %s you can add members with a lower role only", role)
 	case !ValidUser(c.User):
 		return Decision{}, Refuse(BadRequest, "user names whom to add, and what it has is no user id")
 	}
 	if _, ok := s.Member(c.User); ok {
 		return s.unchanged()
+	}
+	if s.bannedAt(c.User, now) {
+		return Decision{}, Refuse(Conflict, "that user is banned from this group: unban them first")
 	}
 	if err := s.checkRoom(lim); err != nil {
 		return Decision{}, err

@@ -15,6 +15,10 @@ type model struct {
 	party  []string
 	max    int
 	story  []entry
+
+	asks  map[string]*ask    // requests to join, by user
+	codes map[string]*ticket // invitations, by code
+	did   string             // what the last step did at the gate
 }
 
 // entry is one event as the model sees it.
@@ -22,11 +26,16 @@ type entry struct {
 	who, verb   string
 	user        string
 	role        int
+	was         int    // before a ban
+	by          string // who invited
+	until       int64
 	set         map[string]string
 	re, in      int
 	at, expires int64
 	key         string
 	hash        uint64
+	emoji       string
+	gone        bool
 }
 
 func (m *model) began() bool { return len(m.story) > 0 }
@@ -45,11 +54,22 @@ func (m *model) role(user string) int {
 	}
 	role := 0
 	for _, e := range m.story {
-		if e.user == user {
+		if e.user == user && e.moves() {
 			role = e.role
 		}
 	}
 	return role
+}
+
+// moves reports whether the entry is about who is a member, and as what.
+func (e entry) moves() bool { return e.user != "" && e.verb != "mutes" && e.verb != "unbans" }
+
+// least is what an action takes here.
+func (m *model) least(action string) int {
+	if r := slices.Index(roleNames, m.setting("p."+action)); r > 0 {
+		return r
+	}
+	return map[string]int{"post": 1, "call": 1, "add": 2, "pin": 2, "delete": 2, "info": 3}[action]
 }
 
 func (m *model) setting(name string) string {
@@ -65,7 +85,7 @@ func (m *model) setting(name string) string {
 // crowd is the members of now in the order of their coming.
 func (m *model) crowd() (in []string) {
 	for _, e := range m.story {
-		if e.user == "" {
+		if !e.moves() {
 			continue
 		}
 		i := slices.Index(in, e.user)
@@ -106,7 +126,7 @@ func (m *model) sees(user string, seq int) bool {
 			if history == "joined" {
 				from = i + 1
 			}
-		} else if in && (e.user == user && e.role == 0 || e.verb == "ends") {
+		} else if in && (e.user == user && e.moves() && e.role == 0 || e.verb == "ends") {
 			in, to = false, i+1
 		}
 	}
@@ -122,15 +142,25 @@ func (m *model) step(c chat.Command, now int64) (refusal string, told []string) 
 		now = max(now, m.story[len(m.story)-1].at)
 	}
 	var news []entry
+	m.did = ""
 	if c.Op == chat.OpAppend {
 		refusal, news = m.speak(c, now)
 	} else {
-		refusal, news = m.govern(c)
+		refusal, news = m.govern(c, now)
 	}
 	for _, e := range news {
 		e.who, e.at = c.Actor, now
 		m.story = append(m.story, e)
 		told = append(told, m.tell(len(m.story), e, c))
+		switch a := m.asks[e.user]; {
+		case e.verb == "ends":
+			m.asks, m.codes = nil, nil
+		case a == nil:
+		case e.verb == "bans" && a.closed == 0:
+			a.closed, a.by = now, c.Actor
+		case e.role > 0:
+			delete(m.asks, e.user)
+		}
 	}
 	return refusal, told
 }
@@ -140,9 +170,14 @@ var roleNames = []string{"none", "member", "moderator", "admin", "owner"}
 func (m *model) tell(seq int, e entry, c chat.Command) string {
 	s := fmt.Sprintf("%d %s %s", seq, e.who, e.verb)
 	if e.user != "" {
-		s += " " + e.user + " " + roleNames[e.role]
-		if slices.Contains([]string{"adds", "removes", "ranks"}, e.verb) {
+		s += " " + e.user + " " + roleNames[max(e.role, e.was)]
+		if slices.Contains([]string{"adds", "removes", "ranks", "bans", "unbans", "mutes"}, e.verb) {
 			s += " by " + e.who
+		} else if e.by != "" {
+			s += " by " + e.by
+		}
+		if e.until != 0 {
+			s += fmt.Sprintf(" until %d", e.until)
 		}
 	}
 	if c.Op == chat.OpAppend && c.Event.Text != "" {
@@ -154,7 +189,7 @@ func (m *model) tell(seq int, e entry, c chat.Command) string {
 	if e.in > 0 {
 		s += fmt.Sprintf(" in %d", e.in)
 	}
-	for _, k := range []string{"title", "about", "visibility", "join", "history", "limit"} {
+	for _, k := range []string{"title", "about", "visibility", "join", "history", "limit", "p.post", "p.add", "p.pin", "p.info", "p.delete", "p.call"} {
 		if v, ok := e.set[k]; ok {
 			s += " " + k + "=" + v
 		}
@@ -186,10 +221,17 @@ func (m *model) speak(c chat.Command, now int64) (string, []entry) {
 	if my == 0 || !m.direct && !m.began() {
 		return m.outside(), nil
 	}
+	verb, known := map[chat.Kind]string{0: "posts", 1: "posts", 2: "edits", 3: "deletes", 4: "reacts", 5: "unreacts", 6: "pins", 7: "unpins"}[e.Kind]
+	need := m.least("post")
+	if verb == "pins" || verb == "unpins" {
+		need = m.least("pin")
+	}
+	if verb != "deletes" && !m.direct && (my < need || m.mute(c.Actor) > now) {
+		return "not-authorized", nil
+	}
 	if clash {
 		return "conflict", nil
 	}
-	verb, known := map[chat.Kind]string{0: "posts", 1: "posts", 2: "edits", 3: "deletes", 4: "reacts", 5: "unreacts", 6: "pins", 7: "unpins"}[e.Kind]
 	switch {
 	case !known || e.Seq != 0 || e.Conv != "":
 		return "bad-request", nil
@@ -202,8 +244,11 @@ func (m *model) speak(c chat.Command, now int64) (string, []entry) {
 	case verb != "posts" && e.Re == 0:
 		return "bad-request", nil
 	}
-	n := entry{verb: verb, key: e.ID, hash: h}
-	if e.Expire > 0 {
+	n := entry{verb: verb, key: e.ID, hash: h, emoji: e.Emoji}
+	if verb != "posts" && verb != "edits" && e.Text != "" {
+		return "bad-request", nil
+	}
+	if e.Expire > 0 && (verb == "posts" || verb == "edits") {
 		n.expires = now + int64(e.Expire)*1000
 	}
 	if e.Re == 0 {
@@ -215,7 +260,7 @@ func (m *model) speak(c chat.Command, now int64) (string, []entry) {
 // about judges an event that has a Re.
 func (m *model) about(c chat.Command, my int, now int64, n entry) (string, []entry) {
 	at := int(c.Event.Re)
-	if at > len(m.story) || !m.sees(c.Actor, at) || m.story[at-1].expires > 0 && m.story[at-1].expires <= now {
+	if at > len(m.story) || !m.sees(c.Actor, at) || m.past(at, now) {
 		return "not-found", nil
 	}
 	t := m.story[at-1]
@@ -223,7 +268,7 @@ func (m *model) about(c chat.Command, my int, now int64, n entry) (string, []ent
 	n.re = at
 	if t.verb == "edits" {
 		n.re = t.re
-		if !m.sees(c.Actor, n.re) {
+		if !m.sees(c.Actor, n.re) || m.past(n.re, now) {
 			return "not-found", nil
 		}
 	}
@@ -235,9 +280,7 @@ func (m *model) about(c chat.Command, my int, now int64, n entry) (string, []ent
 		return "bad-request", nil
 	case n.verb == "edits" && t.who != c.Actor:
 		return "not-authorized", nil
-	case n.verb == "deletes" && t.who != c.Actor && (my < 2 || m.role(t.who) >= my):
-		return "not-authorized", nil
-	case (n.verb == "pins" || n.verb == "unpins") && !m.direct && my < 2:
+	case n.verb == "deletes" && t.who != c.Actor && (m.direct || my < m.least("delete") || m.role(t.who) >= my):
 		return "not-authorized", nil
 	case n.verb == "edits":
 		n.in = thread
@@ -252,11 +295,38 @@ func (m *model) about(c chat.Command, my int, now int64, n entry) (string, []ent
 		if thread == 0 {
 			n.in = n.re
 		}
+	case n.verb == "reacts" && m.hangs(n.re, "reacts", "unreacts", c.Actor, n.emoji),
+		n.verb == "unreacts" && !m.hangs(n.re, "reacts", "unreacts", c.Actor, n.emoji),
+		n.verb == "pins" && m.hangs(n.re, "pins", "unpins", "", ""),
+		n.verb == "unpins" && !m.hangs(n.re, "pins", "unpins", "", ""):
+		return "", nil
+	case n.verb == "deletes":
+		for i := range m.story {
+			if e := &m.story[i]; i+1 == n.re || e.verb == "edits" && e.re == n.re {
+				e.gone = true
+			}
+		}
 	}
 	return "", []entry{n}
 }
 
-func (m *model) govern(c chat.Command) (string, []entry) {
+// past reports whether an event was deleted, or its time is over.
+func (m *model) past(at int, now int64) bool {
+	e := m.story[at-1]
+	return e.gone || e.expires > 0 && e.expires <= now
+}
+
+// hangs reports whether what was put on an event is there still; whoever is "" is anybody.
+func (m *model) hangs(re int, put, take, who, emoji string) (there bool) {
+	for _, e := range m.story {
+		if e.re == re && (who == "" || e.who == who) && e.emoji == emoji && (e.verb == put || e.verb == take) {
+			there = e.verb == put
+		}
+	}
+	return there
+}
+
+func (m *model) govern(c chat.Command, now int64) (string, []entry) {
 	my := m.role(c.Actor)
 	switch {
 	case m.direct && my == 0:
@@ -265,34 +335,39 @@ func (m *model) govern(c chat.Command) (string, []entry) {
 		return "bad-request", nil
 	case c.Op == chat.OpCreate:
 		return m.found(c)
+	case c.Op == chat.OpAccept:
+		return m.accept(c, my, now)
 	case !m.began() || m.over():
 		return nowhere, nil
 	case c.Op == chat.OpJoin:
-		switch {
-		case my > 0:
-			return "", nil
-		case m.setting("join") != "open":
-			return m.outside(), nil
-		case len(m.crowd()) >= m.room():
-			return "conflict", nil
-		}
-		return "", []entry{{verb: "joins", user: c.Actor, role: 1}}
+		return m.join(c, my, now)
+	case my == 0 && c.Op == chat.OpLeave && m.waits(c.Actor):
+		m.asks[c.Actor] = &ask{now, c.Actor}
+		m.did = "withdraws"
+		return "", nil
 	case my == 0:
 		return m.outside(), nil
 	case c.Op == chat.OpLeave || c.Op == chat.OpRemove && c.User == c.Actor:
 		return "", m.parting(c.Actor)
 	case c.Op == chat.OpUpdate:
-		return m.settings(c, my)
+		return m.settings(c, my, now)
 	case c.Op == chat.OpEnd && my < 4:
 		return "not-authorized", nil
 	case c.Op == chat.OpEnd:
 		return "", []entry{{verb: "ends"}}
+	case slices.Contains([]chat.Op{chat.OpApprove, chat.OpDeny, chat.OpInvite, chat.OpRevoke}, c.Op):
+		if my < m.least("add") {
+			return "not-authorized", nil
+		}
+		return m.gate(c, my, now)
+	case slices.Contains([]chat.Op{chat.OpBan, chat.OpUnban, chat.OpMute}, c.Op):
+		return m.keep(c, my, m.role(c.User), now)
 	}
-	return m.upon(c, my, m.role(c.User))
+	return m.upon(c, my, m.role(c.User), now)
 }
 
 // upon judges what one member does to another user.
-func (m *model) upon(c chat.Command, my, their int) (string, []entry) {
+func (m *model) upon(c chat.Command, my, their int, now int64) (string, []entry) {
 	role := int(c.Role)
 	switch c.Op {
 	case chat.OpAdd:
@@ -302,10 +377,12 @@ func (m *model) upon(c chat.Command, my, their int) (string, []entry) {
 		switch {
 		case role > 4:
 			return "bad-request", nil
-		case my < 2 || role >= my:
+		case my < m.least("add") || role > 1 && role >= my:
 			return "not-authorized", nil
 		case their > 0:
 			return "", nil
+		case m.kept(c.User, now):
+			return "conflict", nil
 		case len(m.crowd()) >= m.room():
 			return "conflict", nil
 		}
@@ -401,6 +478,11 @@ func (m *model) found(c chat.Command) (string, []entry) {
 	if set["about"] == "" {
 		delete(set, "about")
 	}
+	for k, v := range set { // the defaults go without saying
+		if action, ok := strings.CutPrefix(k, "p."); ok && slices.Index(roleNames, v) == (&model{}).least(action) {
+			delete(set, k)
+		}
+	}
 	out := []entry{{verb: "creates", user: c.Actor, role: 4, set: set}}
 	for i, user := range c.Members {
 		if user != c.Actor && slices.Index(c.Members, user) == i {
@@ -413,18 +495,37 @@ func (m *model) found(c chat.Command) (string, []entry) {
 	return "", out
 }
 
-func (m *model) settings(c chat.Command, my int) (string, []entry) {
+func (m *model) settings(c chat.Command, my int, now int64) (string, []entry) {
 	set := words(c.Info)
-	if my < 3 {
+	table := 0
+	for k := range set {
+		if strings.HasPrefix(k, "p.") {
+			table++
+		}
+	}
+	if (table == 0 || len(set) > table) && my < m.least("info") || table > 0 && my < 3 {
+		return "not-authorized", nil
+	}
+	if m.mute(c.Actor) > now {
 		return "not-authorized", nil
 	}
 	if !m.sane(set) {
 		return "bad-request", nil
 	}
+	above := false
 	for k, v := range set {
-		if old := m.setting(k); v == old || k == "limit" && v == "0" && old == "" {
+		if action, ok := strings.CutPrefix(k, "p."); ok {
+			if to := slices.Index(roleNames, v); to == m.least(action) {
+				delete(set, k)
+			} else if to > my || m.least(action) > my {
+				above = true
+			}
+		} else if old := m.setting(k); v == old || k == "limit" && v == "0" && old == "" {
 			delete(set, k)
 		}
+	}
+	if above {
+		return "not-authorized", nil
 	}
 	if len(set) == 0 {
 		return "", nil

@@ -1,9 +1,6 @@
 package chat
 
-import (
-	"unicode"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // decideAppend is for the events that members write. A retry is answered before anything else is looked
 // at: what was stored stays stored, also for a sender who has left since, and a PUBACK that got lost must
@@ -12,7 +9,7 @@ func (s *State) decideAppend(c *Command, now int64, lim *Limits) (Decision, erro
 	if c.Prior != nil && c.Prior.Hash == c.Hash {
 		return Decision{Seq: c.Prior.Seq, Duplicate: true}, nil
 	}
-	if err := s.MayPost(c.Actor); err != nil {
+	if err := s.mayAppend(c.Actor, &c.Event, now); err != nil {
 		return Decision{}, err
 	}
 	if c.Prior != nil {
@@ -27,6 +24,9 @@ func (s *State) decideAppend(c *Command, now int64, lim *Limits) (Decision, erro
 	if err := checkContent(&c.Event); err != nil {
 		return Decision{}, err
 	}
+	if err := s.checkMentions(&c.Event); err != nil {
+		return Decision{}, err
+	}
 	at := s.clock(now)
 	var subject, thread uint64
 	if c.Event.Re != 0 {
@@ -34,15 +34,47 @@ func (s *State) decideAppend(c *Command, now int64, lim *Limits) (Decision, erro
 		if subject, thread, err = s.aim(c, at); err != nil {
 			return Decision{}, err
 		}
+		if d, done, err := s.repeated(c); done || err != nil {
+			return d, err
+		}
 	}
-	events := []Event{c.Event}
-	e := &events[0]
-	e.Seq, e.From, e.At = s.Head+1, c.Actor, at
-	e.Kind, e.Re, e.Thread = kindOf(e), subject, thread
-	if e.Kind == KindEdit {
-		e.Expire = editExpire(e.Expire, c.Target, at)
+	var d draft
+	var asks *MemberChange
+	if s.Direct {
+		var err error
+		d = draft{from: c.Actor, at: at, next: s.Head + 1}
+		if asks, err = s.approach(c, kindOf(&c.Event), &d); err != nil {
+			return Decision{}, err
+		}
+	}
+	events := append(d.events, c.Event)
+	e := &events[len(events)-1]
+	e.Seq, e.From, e.At, e.Member = s.Head+uint64(len(events)), c.Actor, at, asks
+	e.Kind, e.Re, e.Thread, e.Fwd = kindOf(e), subject, thread, c.Fwd
+	e.Expire = s.expiry(e, c.Target, at)
+	switch e.Kind {
+	case KindReact, KindUnreact:
+		e.Emoji, _ = Emoji(e.Emoji)
 	}
 	return Decision{Events: events, Seq: e.Seq}, nil
+}
+
+// expiry is when an event disappears, in seconds after at: when its sender said, or when the conversation says
+// of posts whose sender said nothing. What is forwarded out of a disappearing message stays no longer than
+// either says. An act upon a post has no time of its own: it goes with the post.
+func (s *State) expiry(e *Event, target *Event, at int64) uint64 {
+	own, usual := e.Expire, uint64(s.Info.Expire)
+	switch {
+	case e.Kind == KindEdit:
+		return editExpire(own, target, at)
+	case e.Kind != KindPost:
+		return 0
+	case own == 0:
+		return usual
+	case e.Fwd != nil && usual > 0:
+		return min(own, usual)
+	}
+	return own
 }
 
 // editExpire makes the new text of a post disappear with the post, not later.
@@ -69,8 +101,8 @@ func checkServerFields(e *Event) error {
 	switch {
 	case e.Seq != 0 || e.From != "" || e.At != 0 || e.Thread != 0:
 		return Refuse(BadRequest, "seq, from, at and thread are set by the server: leave them out")
-	case e.Member != nil || e.Info != nil || e.Conv != "":
-		return Refuse(BadRequest, "member, info and conv are set by the server: leave them out and send a request instead")
+	case e.Member != nil || e.Info != nil || e.Conv != "" || e.Fwd != nil:
+		return Refuse(BadRequest, "member, info, conv and fwd are set by the server: leave them out and send a request instead")
 	case e.Kind >= KindCreate:
 		return Refuse(BadRequest, "events of this kind are made by the server: send a request instead")
 	case e.Kind > KindUnpin:
@@ -118,10 +150,14 @@ func checkContent(e *Event) error {
 	}
 	switch kind {
 	case KindReact, KindUnreact:
-		if !isEmoji(e.Emoji) {
-			return Refuse(BadRequest, "a reaction has one emoji")
+		if _, ok := Emoji(e.Emoji); !ok {
+			return Refuse(BadRequest, "a reaction has one emoji, and nothing else in emoji: for words write a reply")
 		}
-		return nil
+		return bare(e)
+	case KindDelete, KindPin, KindUnpin:
+		if err := bare(e); err != nil {
+			return err
+		}
 	case KindPost:
 		if e.Text == "" && len(e.Enc) == 0 && len(e.Media) == 0 && len(e.Ext) == 0 && len(e.Extra) == 0 {
 			return Refuse(BadRequest, "a post has text, media, enc or ext")
@@ -137,25 +173,22 @@ func checkContent(e *Event) error {
 	return nil
 }
 
-// isEmoji keeps words and markup out of reactions. It has no table of emoji, which would be out of date
-// with the next Unicode: something short and in one piece that has a symbol and no letters.
-func isEmoji(s string) bool {
-	if len(s) > maxEmojiBytes || !utf8.ValidString(s) {
-		return false
+// bare refuses what has no place in an event that only names another.
+func bare(e *Event) error {
+	if e.Text != "" || len(e.Media) > 0 || len(e.Mentions) > 0 {
+		return Refuse(BadRequest, "text, media and mentions are for posts and edits: to say something write a reply")
 	}
-	const keycap, information = 0x20E3, 0x2139 // emoji of classes that have no others
-	symbol := false
-	for _, r := range s {
-		switch {
-		case r == keycap || r == information:
-			symbol = true
-		case unicode.IsControl(r) || unicode.IsSpace(r) || unicode.IsLetter(r):
-			return false
-		case r > unicode.MaxASCII && (unicode.IsSymbol(r) || unicode.IsPunct(r)):
-			symbol = true
+	return nil
+}
+
+// checkMentions: a mention is a promise that its user is told, so it must be somebody who reads here.
+func (s *State) checkMentions(e *Event) error {
+	for _, user := range e.Mentions {
+		if m, _ := s.Member(user); m.Role == RoleNone && !s.isParty(user) {
+			return Refuse(BadRequest, "mentions has somebody who is no member here: mention members, or write the name as text")
 		}
 	}
-	return symbol
+	return nil
 }
 
 // aim finds out what the event Re is about: the seq that the new event is to name, and its thread.
@@ -167,10 +200,11 @@ func (s *State) aim(c *Command, at int64) (subject, thread uint64, err error) {
 		return 0, 0, refuseNoEvent(c.Event.Re)
 	}
 	subject = t.Seq
+	post := t
 	switch t.Kind {
 	case KindEdit:
-		subject = t.Re
-		if !s.CanRead(c.Actor, subject) {
+		subject, post = t.Re, c.Subject
+		if post == nil || isGone(post, at) || !s.CanRead(c.Actor, subject) {
 			return 0, 0, refuseNoEvent(c.Event.Re)
 		}
 	case KindDelete, KindReact, KindUnreact, KindPin, KindUnpin:
@@ -186,9 +220,7 @@ func (s *State) aim(c *Command, at int64) (subject, thread uint64, err error) {
 		thread = t.Thread
 		err = mayEdit(c.Actor, t)
 	case KindDelete:
-		err = s.mayDelete(c.Actor, t)
-	case KindPin, KindUnpin:
-		err = s.mayPin(c.Actor)
+		err = s.mayDelete(c.Actor, post, at)
 	}
 	return subject, thread, err
 }
@@ -210,28 +242,36 @@ func mayEdit(actor string, t *Event) error {
 
 // mayDelete: the author, and moderators upwards; but nobody acts upon an equal or higher role, so a
 // moderator cannot withdraw what an admin said (PROTOCOL: Roles). Who has left has no role any more.
-func (s *State) mayDelete(actor string, t *Event) error {
+func (s *State) mayDelete(actor string, t *Event, at int64) error {
 	if t.Kind != KindPost && t.Kind != KindEdit {
 		return Refuse(BadRequest, "only posts can be deleted")
 	}
 	if t.From == actor {
-		return nil
+		return s.mayWithdraw(actor, t, at)
 	}
-	a, author := s.members[actor].Role, s.members[t.From].Role
-	if a < RoleModerator {
-		return Refuse(NotAuthorized, "only its author or a moderator deletes a post: ask one of them")
+	if s.Direct {
+		return Refuse(NotAuthorized, "only its author deletes a post: ask them")
 	}
-	if author >= a {
+	if err := s.may(actor, ActDelete); err != nil {
+		return err
+	}
+	if a, author := s.members[actor].Role, s.members[t.From].Role; author >= a {
 		return refuseRank(a, author)
 	}
 	return nil
 }
 
-func (s *State) mayPin(actor string) error {
-	if !s.Direct && s.members[actor].Role < RoleModerator {
-		return Refuse(NotAuthorized, "only a moderator or above pins in a group: ask one of them")
+// mayWithdraw holds authors to the time that the group gives them for deleting a post for everyone. It does
+// not bind who may delete the posts of others, nor those who write to each other directly.
+func (s *State) mayWithdraw(actor string, t *Event, at int64) error {
+	within := int64(s.Info.Withdraw) * 1000
+	if s.Direct || within == 0 || at <= t.At+within {
+		return nil
 	}
-	return nil
+	if s.members[actor].Role >= RoleModerator && s.may(actor, ActDelete) == nil {
+		return nil
+	}
+	return Refuse(NotAuthorized, "posts are deleted for everyone within %s here: hide it for yourself, or ask a moderator", span(within))
 }
 
 func refuseNoEvent(seq uint64) error {

@@ -180,10 +180,13 @@ func TestDeletions(t *testing.T) {
 	r.must(act("mo", chat.KindDelete, 10), "11 mo deletes re 8")
 	r.must(act("ada", chat.KindDelete, 9), "12 ada deletes re 9")
 	r.must(op(chat.OpLeave, "ada"))
-	r.must(act("mo", chat.KindDelete, 9), "14 mo deletes re 9") // ada has no rank any more
+	r.no(chat.NotFound, "no event 9", act("mo", chat.KindDelete, 9))
+	r.no(chat.NotFound, "no event 10", act("ben", chat.KindEdit, 10)) // the edits went with their post
 	r.must(on(chat.OpRole, "ann", "cat", moderator))
-	r.must(post("cat", "16"))
-	r.no(chat.NotAuthorized, "higher", act("mo", chat.KindDelete, 16)) // equals
+	r.must(post("cat", "15"))
+	r.no(chat.NotAuthorized, "higher", act("mo", chat.KindDelete, 15)) // equals
+	r.must(op(chat.OpLeave, "cat"))
+	r.must(act("mo", chat.KindDelete, 15), "17 mo deletes re 15") // cat has no rank any more
 }
 
 func TestPins(t *testing.T) {
@@ -200,7 +203,7 @@ func TestNobodyActsUponWhatTheyCannotSee(t *testing.T) {
 	r.must(post("ben", "before dan"))
 	r.must(on(chat.OpAdd, "ann", "dan", moderator))
 	r.must(act("ben", chat.KindEdit, 8), "10 ben edits t re 8")
-	for _, k := range []chat.Kind{chat.KindPost, chat.KindEdit, chat.KindDelete, chat.KindReact, chat.KindUnreact, chat.KindPin, chat.KindUnpin} {
+	for _, k := range []chat.Kind{chat.KindPost, chat.KindEdit, chat.KindReact, chat.KindUnreact, chat.KindPin, chat.KindUnpin, chat.KindDelete} {
 		r.no(chat.NotFound, "no event 8", act("dan", k, 8))
 		r.no(chat.NotFound, "no event 10", act("dan", k, 10)) // the edit is seen, the post is not
 		if k == chat.KindEdit {
@@ -262,9 +265,10 @@ func TestTimeNeverGoesBackInALog(t *testing.T) {
 
 func TestAnEditDisappearsWithItsPost(t *testing.T) {
 	s := chat.NewDirect("ann", "ben")
+	var first *chat.Event
 	apply := func(ev chat.Event, target *chat.Event, now int64) chat.Event {
 		t.Helper()
-		d, err := s.Decide(chat.Command{Op: chat.OpAppend, Actor: "ann", Event: ev, Target: target}, now, chat.DefaultLimits())
+		d, err := s.Decide(chat.Command{Op: chat.OpAppend, Actor: "ann", Event: ev, Target: target, Subject: first}, now, chat.DefaultLimits())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,6 +276,7 @@ func TestAnEditDisappearsWithItsPost(t *testing.T) {
 		return d.Events[0]
 	}
 	post := apply(chat.Event{Text: "gone soon", Expire: 60}, nil, 1_000_000)
+	first = &post
 	edit := apply(chat.Event{Kind: chat.KindEdit, Re: 1, Text: "gone, soon"}, &post, 1_020_500)
 	if edit.Expire != 40 {
 		t.Errorf("the edit disappears %d s after it was made, its post 39.5 s", edit.Expire)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -32,22 +33,36 @@ func TestRulesAgreeWithModel(t *testing.T) {
 		if !direct && rapid.IntRange(0, 19).Draw(rt, "created") < 19 {
 			compare(rt, r, m, create("ann", "title=t "+drawSettings(rt), "ben", "cat"), seen)
 		}
-		for range rapid.IntRange(40, 120).Draw(rt, "steps") {
+		over := 0 // steps since the group ended: a few are enough
+		for step := range rapid.IntRange(60, 120).Draw(rt, "steps") {
+			if r.s.Ended {
+				if over++; over > 5 {
+					break
+				}
+			}
 			r.now += rapid.Int64Range(-2_000, 3_000).Draw(rt, "passed")
-			c := drawCommand(rt, len(r.log), direct)
+			if rapid.IntRange(0, 29).Draw(rt, "pause") == 29 {
+				r.now += 3_600_000
+			}
+			c := drawCommand(rt, r, direct, step)
 			compare(rt, r, m, c, seen)
 			checkState(rt, r, m)
 		}
 		checkReplay(rt, r, direct)
 	}
-	for range 3 { // rapid runs 100 each; the rarest thing below happens about ten times in those
+	rounds := 10 // rapid runs 100 each; the rarest thing below happens about ten times in those
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds {
 		rapid.Check(t, run)
 	}
 	if testing.Short() {
 		return
 	}
 	for _, what := range []string{"posts", "edits", "deletes", "reacts", "unreacts", "pins", "unpins", "creates", "sets", "joins",
-		"adds", "leaves", "removes", "ranks", "ends", "nothing new", "heir", nowhere, "bad-request", "not-authorized", "not-found", "conflict"} {
+		"adds", "leaves", "removes", "ranks", "ends", "bans", "unbans", "mutes", "asks", "withdraws", "approves",
+		"denies", "invites", "revokes", "accepts", "rate-limited", "nothing new", "heir", nowhere, "bad-request", "not-authorized", "not-found", "conflict"} {
 		if seen[what] == 0 {
 			t.Errorf("no run came across %q", what)
 		}
@@ -67,7 +82,11 @@ func (f failer) Fatalf(format string, a ...any) { f.rt.Fatalf(format, a...) }
 
 func compare(t *rapid.T, r *room, m *model, c chat.Command, seen reached) {
 	want, story := m.step(c, r.now)
+	before := r.s.Snapshot().Members
 	got, err := r.do(c)
+	if mute := before[c.Actor].Muted; c.Op == chat.OpAppend && c.Event.Kind != chat.KindDelete && len(got) > 0 && mute > max(r.now, r.s.LastAt) {
+		t.Fatalf("%s is muted until %d and wrote %v", c.Actor, mute, got)
+	}
 	code := ""
 	var refusal *chat.Refusal
 	if errors.As(err, &refusal) {
@@ -88,6 +107,7 @@ func compare(t *rapid.T, r *room, m *model, c chat.Command, seen reached) {
 	for _, e := range m.story[len(m.story)-len(story):] {
 		seen[e.verb]++
 	}
+	seen[m.did]++
 	if len(story) == 2 && m.story[len(m.story)-2].verb == "ranks" && m.story[len(m.story)-1].verb == "leaves" {
 		seen["heir"]++
 	}
@@ -118,7 +138,7 @@ func checkState(t *rapid.T, r *room, m *model) {
 		if rec.Role == chat.RoleOwner {
 			owners++
 		}
-		if may := r.s.MayPost(user) == nil; may != (m.role(user) > 0) {
+		if may := r.s.MayRead(user) == nil; may != (m.role(user) > 0) {
 			t.Fatalf("%s may post: %v", user, may)
 		}
 		if r.s.CanSee(user) != (m.role(user) > 0 || m.outside() != nowhere) {
@@ -133,18 +153,66 @@ func checkState(t *rapid.T, r *room, m *model) {
 	if !m.direct && m.began() && !m.over() && owners != 1 {
 		t.Fatalf("%d owners", owners)
 	}
+	if !m.direct {
+		checkGate(t, r, m)
+	}
+}
+
+// checkGate compares who is banned, who waits and who is invited.
+func checkGate(t *rapid.T, r *room, m *model) {
+	now := max(r.now, r.s.LastAt)
+	var banned, waiting []string
+	for _, user := range users {
+		if m.kept(user, now) {
+			banned = append(banned, user)
+			if m.role(user) > 0 {
+				t.Fatalf("%s is banned and a member", user)
+			}
+		}
+		if m.waits(user) {
+			waiting = append(waiting, user)
+		}
+		if rec, _ := r.s.Member(user); rec.BannedAt(now) != m.kept(user, now) || m.role(user) > 0 && rec.Muted != m.mute(user) {
+			t.Fatalf("%s is %+v, model banned %d, muted %d", user, rec, m.ban(user), m.mute(user))
+		}
+	}
+	if !slices.Equal(r.s.Banned(now), banned) || !slices.Equal(r.s.Requesters(), waiting) {
+		t.Fatalf("banned %v, waiting %v, model %v and %v", r.s.Banned(now), r.s.Requesters(), banned, waiting)
+	}
+	hold := r.s.Invites(now)
+	for code, tk := range m.codes {
+		inv, ok := hold[code]
+		if ok != m.holds(tk, now) || ok && (inv.By != tk.by || inv.Used != tk.used || inv.Uses != tk.uses) {
+			t.Fatalf("invitation %s is %+v (%v), model %+v", code, inv, ok, tk)
+		}
+		delete(hold, code)
+	}
+	for code, inv := range r.s.Snapshot().Invites {
+		if inv.Uses > 0 && inv.Used > inv.Uses {
+			t.Fatalf("%d came by the invitation %s for %d", inv.Used, code, inv.Uses)
+		}
+	}
+	if len(hold) > 0 {
+		t.Fatalf("there are invitations %v, of which the model knows nothing", hold)
+	}
 }
 
 // checkReplay: the log alone makes the same state again, and so do the stored records from any point on.
 func checkReplay(t *rapid.T, r *room, direct bool) {
 	cut := rapid.IntRange(0, len(r.log)).Draw(t, "restart")
 	s := chat.NewState(r.s.ID, direct)
+	gates := r.gates
 	for i := range r.log {
 		if i == cut {
 			p := s.Snapshot()
 			s = chat.Restore(p.ID, p.Direct, p.Head, p.LastAt, p.Info, p.Ended, p.Members)
+			s.RestoreGate(p.Requests, p.Invites)
 		}
 		s.Apply(&r.log[i])
+		for len(gates) > 0 && gates[0].head == s.Head {
+			s.ApplyGate(gates[0].changes)
+			gates = gates[1:]
+		}
 	}
 	if got, want := s.Snapshot(), r.s.Snapshot(); !reflect.DeepEqual(got, want) {
 		t.Fatalf("replayed\n%+v\nis\n%+v", got, want)
@@ -161,17 +229,27 @@ func drawSettings(t *rapid.T) (s string) {
 		}
 	}
 	draw("visibility", "public", "private", "public", "private", "wrong")
-	draw("join", "open", "request", "invite", "open", "open", "wrong")
+	draw("join", "request", "open", "invite", "open", "request", "wrong")
 	draw("history", "all", "joined", "joined")
 	draw("limit", "0", "2", "3", "4", "5")
 	draw("about", "x", "")
+	if rapid.IntRange(0, 2).Draw(t, "perms") == 0 {
+		roles := append([]string{"wrong"}, roleNames[1:]...)
+		for _, a := range []string{"post", "add", "pin", "info", "delete"} {
+			draw("p."+a, append([]string{"-", "-", "-"}, roles[rapid.IntRange(0, 1).Draw(t, "right"):]...)...)
+		}
+	}
 	return s
 }
 
-func drawCommand(t *rapid.T, head int, direct bool) chat.Command {
+func drawCommand(t *rapid.T, r *room, direct bool, step int) chat.Command {
+	head, now := len(r.log), r.now
 	who := rapid.SampledFrom(users).Draw(t, "who")
+	if in := r.s.MemberList(); len(in) > 0 && rapid.IntRange(0, 3).Draw(t, "outsider") < 3 {
+		who = rapid.SampledFrom(in).Draw(t, "which")
+	}
 	// Ending is rare, or little else would be seen.
-	ops := []chat.Op{1, 1, 1, 1, 1, 1, 3, 3, 5, 5, 6, 7, 7, 7, 8, 8, 9, 9, 9, 9}
+	ops := []chat.Op{1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 5, 5, 5, 6, 7, 7, 7, 8, 9, 9, 9, 9, 10, 10, 11, 12, 13, 13, 14, 15, 15, 16, 17, 17}
 	if rapid.IntRange(0, 39).Draw(t, "rare") == 39 {
 		ops = []chat.Op{chat.OpCreate, chat.OpEnd, 99}
 	}
@@ -179,14 +257,47 @@ func drawCommand(t *rapid.T, head int, direct bool) chat.Command {
 		ops = []chat.Op{chat.OpAppend}
 		who = users[rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, 2}).Draw(t, "party")]
 	}
-	switch o := rapid.SampledFrom(ops).Draw(t, "op"); o {
+	// rapid prefers the first of a list, so each step begins elsewhere.
+	turned := slices.Concat(ops[step*7%len(ops):], ops[:step*7%len(ops)])
+	switch o := rapid.SampledFrom(turned).Draw(t, "op"); o {
 	case chat.OpAppend:
-		return drawEvent(t, who, head)
+		c := drawEvent(t, who, head)
+		if k := c.Event.Kind; k == chat.KindUnreact || k == chat.KindUnpin { // there are few to take back
+			for _, e := range r.log {
+				if e.Kind == k-1 && rapid.IntRange(0, 3).Draw(t, "this one") < 3 {
+					c.Actor, c.Event.Re = e.From, e.Re
+				}
+			}
+		}
+		return c
 	case chat.OpCreate:
 		return create(who, rapid.SampledFrom([]string{"title=t", "title=t", ""}).Draw(t, "title")+drawSettings(t),
 			rapid.SliceOfN(rapid.SampledFrom(users), 0, 5).Draw(t, "members")...)
 	case chat.OpUpdate:
 		return update(who, rapid.SampledFrom([]string{"", "title=t", "title=u", "title="}).Draw(t, "title")+drawSettings(t))
+	case chat.OpBan, chat.OpMute:
+		at := rapid.SampledFrom([]int64{now + 5_000, now + 50_000, 0, now + 4_000_000, now - 1}).Draw(t, "until")
+		return until(o, who, rapid.SampledFrom(users).Draw(t, "user"), at)
+	case chat.OpInvite, chat.OpRevoke:
+		expires := rapid.SampledFrom([]int64{0, 0, now + 5_000, now - 1}).Draw(t, "expires")
+		return code(o, who, rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "code"), rapid.Uint32Range(0, 2).Draw(t, "uses"), expires)
+	case chat.OpApprove, chat.OpDeny, chat.OpUnban:
+		whom := append(slices.Concat(r.s.Requesters(), r.s.Banned(now)), users...)
+		return on(o, who, rapid.SampledFrom(whom).Draw(t, "whom"), member)
+	case chat.OpLeave:
+		if ask := r.s.Requesters(); len(ask) > 0 && rapid.IntRange(0, 3).Draw(t, "stays") < 3 {
+			who = rapid.SampledFrom(ask).Draw(t, "who asked")
+		}
+		return op(o, who)
+	case chat.OpJoin, chat.OpAccept:
+		if rapid.IntRange(0, 4).Draw(t, "stranger") < 4 {
+			who = rapid.SampledFrom([]string{"dan", "eve", "cat", "ben"}).Draw(t, "newcomer")
+		}
+		if o == chat.OpAccept {
+			return code(o, who, rapid.SampledFrom([]string{"c1", "c2", "c3"}).Draw(t, "code"), 0, 0)
+		}
+		words := rapid.SampledFrom([]string{"", "let me in", "please", strings.Repeat("x", 257)}).Draw(t, "words")
+		return chat.Command{Op: o, Actor: who, Text: words}
 	default:
 		return on(o, who, rapid.SampledFrom(users).Draw(t, "user"), chat.Role(rapid.IntRange(0, 5).Draw(t, "role")))
 	}

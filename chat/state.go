@@ -21,6 +21,9 @@ type State struct {
 	members map[string]Member // former ones too
 	list    []string          // current members, in byte order
 	shared  bool              // list was handed out: copy before the next write
+
+	requests map[string]Request // by user
+	invites  map[string]Invite  // by code
 }
 
 // NewState returns a conversation that has no events. A direct one has an id made by [DirectID].
@@ -70,12 +73,12 @@ func (s *State) MemberList() []string {
 func (s *State) Visible(user string) (from, to uint64, ok bool) {
 	m, found := s.members[user]
 	switch {
-	case !found:
+	case !found || m.Role == RoleNone && m.Joined == 0: // such a one was banned, or waits, without ever having been a member
 		if s.Head == 0 && s.isParty(user) {
 			return 1, math.MaxUint64, true
 		}
 		return 0, 0, false
-	case m.Role != RoleNone:
+	case m.Role != RoleNone || m.Pending():
 		return m.Since, math.MaxUint64, true
 	}
 	return m.Since, m.Left, true
@@ -88,11 +91,11 @@ func (s *State) CanRead(user string, seq uint64) bool {
 	return ok && from <= seq && seq <= to
 }
 
-// MayPost returns nil if the user may append events, or the refusal that says why not. A request to read
-// (history, a subscription) stands under the same condition; only deliveries to sessions that were
-// attached before go by Visible.
-func (s *State) MayPost(user string) error {
-	if m := s.members[user]; m.Role != RoleNone {
+// MayRead returns nil if the user takes part in the conversation now, or the refusal that says why not. It
+// is the condition of every request to read (history, a subscription); only deliveries to sessions that
+// were attached before go by Visible.
+func (s *State) MayRead(user string) error {
+	if m := s.members[user]; m.Role != RoleNone || m.Pending() {
 		return nil
 	}
 	if s.Head == 0 && s.isParty(user) {
@@ -101,10 +104,22 @@ func (s *State) MayPost(user string) error {
 	return s.refuseOutsider()
 }
 
+// MayPost returns nil if the user may append posts, edits and reactions at this time (ms since 1970), or
+// the refusal that says why not: no member, a role that the group does not let post, muted.
+func (s *State) MayPost(user string, now int64) error {
+	if err := s.MayRead(user); err != nil {
+		return err
+	}
+	if err := s.may(user, ActPost); err != nil {
+		return err
+	}
+	return s.notMuted(user, now)
+}
+
 // CanSee reports whether the conversation exists as far as the user is concerned: for its members, and
 // for everybody if it is a public group. For others the answer is [NoSuchConversation].
 func (s *State) CanSee(user string) bool {
-	return s.MayPost(user) == nil || s.isPublic()
+	return s.MayRead(user) == nil || s.isPublic()
 }
 
 func (s *State) isPublic() bool {
@@ -158,7 +173,9 @@ func (s *State) setMember(user string, m Member) {
 	if s.members == nil {
 		s.members = make(map[string]Member)
 	}
-	s.members[user] = m
+	if s.members[user] = m; m == (Member{}) {
+		delete(s.members, user) // the ban of somebody who never was a member ended
+	}
 	i, listed := slices.BinarySearch(s.list, user)
 	if listed == (m.Role != RoleNone) {
 		return
@@ -182,6 +199,9 @@ type Snapshot struct {
 	Info    Info
 	Ended   bool
 	Members map[string]Member // former ones too; never nil
+
+	Requests map[string]Request // nil if there are none
+	Invites  map[string]Invite  // nil if there are none
 }
 
 // Snapshot copies the state. Two states with equal snapshots decide alike; a stored state and its log
@@ -189,5 +209,6 @@ type Snapshot struct {
 func (s *State) Snapshot() Snapshot {
 	members := make(map[string]Member, len(s.members))
 	maps.Copy(members, s.members)
-	return Snapshot{ID: s.ID, Direct: s.Direct, Head: s.Head, LastAt: s.LastAt, Info: s.Info, Ended: s.Ended, Members: members}
+	return Snapshot{ID: s.ID, Direct: s.Direct, Head: s.Head, LastAt: s.LastAt, Info: s.Info, Ended: s.Ended, Members: members,
+		Requests: cloneFilled(s.requests), Invites: cloneFilled(s.invites)}
 }

@@ -22,7 +22,7 @@ const (
 	KindRole   Kind = 22 // Member.User has Member.Role now
 	KindEnd    Kind = 23 // the group was deleted; nothing follows
 	KindCall   Kind = 24 // a call that ended
-	KindBan    Kind = 25 // Member.User may not come back before Member.Until; it ends their membership, if there is one
+	KindBan    Kind = 25 // Member.User may not come back before Member.Until; it ends their membership: Member.Role is what they were, RoleNone if no member
 	KindUnban  Kind = 26 // Member.User may be a member again
 	KindMute   Kind = 27 // Member.User may not post before Member.Until; 0: may again
 
@@ -41,7 +41,7 @@ const (
 	KindSetting   Kind = 47 // a private setting of yours changed: Ext has its name and value; Conv if it is about one
 	KindHidden    Kind = 48 // Conv, Re: you deleted that event for yourself
 	KindReport    Kind = 49 // Conv, Re: Member.User reported it (to moderators)
-	KindReceipts  Kind = 50 // Conv, Re: what was delivered and read of yours while you were away
+	KindHook      Kind = 51 // Conv: a webhook of yours was switched off; Text says which and why
 )
 
 // Role orders what a member may do. Zero is no member.
@@ -129,7 +129,7 @@ type Member struct {
 	Joined uint64 // seq of the event that made the user a member (1 in a direct conversation)
 	Left   uint64 // seq of the event that ended the membership; 0 while it lasts
 	Muted  int64  // ms since 1970 before which the member may not post
-	Banned int64  // ms since 1970 before which the user may not come back; -1: for good
+	Banned int64  // ms since 1970 before which the user may not come back; BannedForGood
 	Flags  MemberFlags
 }
 
@@ -141,6 +141,9 @@ const (
 	FlagPending  MemberFlags = 1 << iota // what the other wrote waits as a request: Role is RoleNone until it is accepted
 	FlagDeclined                         // the request was declined
 	FlagBlocks                           // this user takes nothing from the other
+	FlagBlocked                          // the other takes nothing from this user
+	FlagWaiting                          // what this user wrote waits for the other to accept it
+	FlagAccepted                         // this user came by accepting a request
 )
 
 // Cursor is how far a member has come.

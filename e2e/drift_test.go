@@ -24,7 +24,7 @@ func document(t *testing.T, name string) string {
 func goFiles(t *testing.T, fn func(name string, f *ast.File)) {
 	t.Helper()
 	fset := token.NewFileSet()
-	for _, room := range []string{"chat", "protocol", "storage", "broker", "hooks", "cmd/petrel"} {
+	for _, room := range []string{"chat", "protocol", "storage", "broker", "hooks", "internal/egress", "cmd/petrel"} {
 		err := filepath.WalkDir("../"+room, func(p string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:

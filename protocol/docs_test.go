@@ -45,7 +45,7 @@ func TestContractExamples(t *testing.T) {
 			t.Errorf("%s:%d: %s: %v", contract, i+1, what, err)
 		}
 	}
-	for _, what := range []string{"post", "delivery", "request", "reply", "status", "error", "receipt", "presence", "info"} {
+	for _, what := range []string{"post", "delivery", "request", "reply", "status", "error", "receipt", "tally", "presence", "info"} {
 		if n[what] == 0 {
 			t.Errorf("no example of a %s", what)
 		}
@@ -106,6 +106,8 @@ func checkExample(what string, payload []byte) error {
 		return err
 	case "receipt":
 		return strict(new(Receipt))
+	case "tally":
+		return strict(new(Tally))
 	case "presence":
 		return strict(new(Presence))
 	case "info":

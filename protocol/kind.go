@@ -13,7 +13,7 @@ var kindNames = [...]string{
 	chat.KindGone: "gone", chat.KindLarge: "large",
 	chat.KindAdded: "added", chat.KindRemoved: "removed", chat.KindDevice: "device", chat.KindEnded: "ended",
 	chat.KindRequested: "requested", chat.KindDenied: "denied", chat.KindContact: "contact", chat.KindSetting: "setting",
-	chat.KindHidden: "hidden", chat.KindReport: "report", chat.KindReceipts: "receipts",
+	chat.KindHidden: "hidden", chat.KindReport: "report", chat.KindHook: "webhook",
 }
 
 // KindName returns the name of a kind in JSON; "" for one that this version does not know.

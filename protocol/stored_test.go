@@ -93,9 +93,9 @@ func TestDecodeStoredDamaged(t *testing.T) {
 	}
 	for _, h := range []string{
 		"", "01", "0001000000", "0201000000", "0101808004000000", // an unknown version, an unknown field
-		"010120000000" + "ffffffffffffffffff01",                      // mentions without end
-		"010100ffffffffffffffffff020000",                             // more than 64 bits
-		"0101000000ff01",                                             // a string that is too long
+		"010120000000" + "ffffffffffffffffff01",                                                 // mentions without end
+		"010100ffffffffffffffffff020000",                                                        // more than 64 bits
+		"0101000000ff01",                                                                        // a string that is too long
 		"0101800800000080", "0101800800000040" + "10", "01018008000000" + "20" + "ffffffffff01", // unknown settings, a limit of 33 bits and more
 	} {
 		b, err := hex.DecodeString(h)

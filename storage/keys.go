@@ -55,9 +55,12 @@ const (
 	SpaceBlock     Space = 'b' // user, other              the user takes nothing from the other
 	SpaceSetting   Space = 's' // user, name               private setting that follows the user
 	SpaceReport    Space = 'y' // ms, n                    report of an event or a user
+	SpaceUntold    Space = 'V' // user, conv               draft that the user's devices were not told of yet
+	SpaceErasing   Space = 'X' // user (lower case)        account that is being erased, or was, and how far that has come
 	SpaceRead      Space = 'w' // conv, ms, user           where a member's cursors came to then
 	SpacePush      Space = 'B' // user, name               where notifications of a user go
 	SpaceNotice    Space = 'g' // ms, user, conv           notification that is gathered until then
+	SpaceBot       Space = 'f' // owner, bot               its slash commands
 	SpaceWebhook   Space = 'K' // id                       incoming or outgoing webhook
 	SpaceHookNext  Space = 'O' // id, log                  where an outgoing webhook goes on
 	SpaceDerived   Space = 'z' // name                     how far a derived view has come (search)

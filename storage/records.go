@@ -188,6 +188,8 @@ type Profile struct {
 	NoRead   bool   `cbor:"7,keyasint,omitempty"` // hides read receipts
 	NoSeen   bool   `cbor:"8,keyasint,omitempty"` // hides last seen
 	Modified int64  `cbor:"9,keyasint,omitempty"` // ms
+
+	Messages chat.Messages `cbor:"10,keyasint,omitempty"` // from whom the user takes direct messages
 }
 
 // Marshal encodes one of the record structs of this file.

@@ -24,6 +24,11 @@ type account struct {
 	PHC      string `json:"phc,omitempty"` // "": no way in with a password
 	Created  int64  `json:"created"`       // ms since 1970
 	Epoch    uint64 `json:"epoch"`         // changes whenever live sessions must end
+
+	Bot   bool   `json:"bot,omitempty"`   // comes in with a token of its own only
+	Owner string `json:"owner,omitempty"` // of a bot: who made it
+	Since int64  `json:"since,omitempty"` // of a bot: when the owner's account was made; another of that name is not the owner
+	Hook  string `json:"hook,omitempty"`  // of a bot: the webhook that posts as it
 }
 
 const recordVersion = 1
@@ -35,10 +40,14 @@ type Account struct {
 	Disabled    bool
 	HasPassword bool
 	Created     time.Time
+	Bot         bool
+	Owner       string // of a bot
+	Hook        string // of a bot: the webhook that posts as it
 }
 
 func (a *account) public() Account {
-	return Account{User: a.User, Admin: a.Admin, Disabled: a.Disabled, HasPassword: a.PHC != "", Created: time.UnixMilli(a.Created)}
+	return Account{User: a.User, Admin: a.Admin, Disabled: a.Disabled, HasPassword: a.PHC != "", Created: time.UnixMilli(a.Created),
+		Bot: a.Bot, Owner: a.Owner, Hook: a.Hook}
 }
 
 func newEpoch() uint64 {
@@ -174,8 +183,14 @@ func (s *Service) existing(user string) (*account, error) {
 }
 
 func (s *Service) revoked(user, tokenID string) {
-	if s.o.OnRevoke != nil {
-		s.o.OnRevoke(user, tokenID)
+	if s.o.OnRevoke == nil {
+		return
+	}
+	s.o.OnRevoke(user, tokenID)
+	if tokenID == "" {
+		for _, bot := range s.bots.of(user) { // which end with their owner
+			s.o.OnRevoke(bot, "")
+		}
 	}
 }
 
@@ -212,10 +227,20 @@ func (s *Service) insert(ctx context.Context, acc *account) (*account, bool, err
 	if err != nil || there != nil {
 		return there, false, err
 	}
+	if _, erased, err := s.o.Store.Get(storage.ErasingKey(lower)); err != nil {
+		return nil, false, err
+	} else if erased {
+		return nil, false, chat.Refuse(chat.Conflict, "The user id %s belonged to an account that was deleted. It is not given again: choose another one.", acc.User)
+	}
 	acc.Version, acc.Created, acc.Epoch = recordVersion, s.o.Now().UnixMilli(), newEpoch()
 	b := new(storage.Batch)
 	b.Set(accountKey(lower), encode(acc))
-	s.audit(ctx, b, "user.add", acc.User)
+	if acc.Bot {
+		b.Set(botKey(acc.Owner, acc.User), storage.Marshal(&botRecord{}))
+		s.audit(ctx, b, "bot.add", acc.User)
+	} else {
+		s.audit(ctx, b, "user.add", acc.User)
+	}
 	if err := s.commit(b); err != nil {
 		return nil, false, err
 	}
@@ -243,8 +268,10 @@ func (s *Service) newRecord(ctx context.Context, password []byte) (string, error
 
 // SetPassword replaces the password, and ends the user's sessions. A nil one takes it away.
 func (s *Service) SetPassword(ctx context.Context, user string, password []byte) error {
-	if _, err := s.existing(user); err != nil {
+	if acc, err := s.existing(user); err != nil {
 		return err
+	} else if acc.Bot {
+		return refuseBot(user)
 	}
 	record, err := s.newRecord(ctx, password)
 	if err != nil {
@@ -258,6 +285,11 @@ func (s *Service) SetPassword(ctx context.Context, user string, password []byte)
 
 // SetAdmin gives or takes the rights of an administrator, and ends the user's sessions if that changes.
 func (s *Service) SetAdmin(ctx context.Context, user string, admin bool) error {
+	if acc, err := s.existing(user); err != nil {
+		return err
+	} else if acc.Bot {
+		return refuseBot(user)
+	}
 	what := "user.admin.off"
 	if admin {
 		what = "user.admin.on"
@@ -302,14 +334,20 @@ func (s *Service) renew(acc *account, record string) error {
 	return nil
 }
 
-// DeleteUser removes an account with its device tokens, and ends its sessions. What the user wrote
-// stays. A JWT or certificate that still holds makes the account anew where these create accounts:
-// disable it instead.
+// DeleteUser removes an account with its device tokens and its bots, and ends their sessions. With
+// Options.Erases, what the user wrote is erased then, and the id is not given again; what bots wrote stays.
+// Otherwise it stays, and a JWT or certificate that
+// still holds makes the account anew where these create accounts.
 func (s *Service) DeleteUser(ctx context.Context, user string) error {
 	if err := s.deleteLocked(ctx, user); err != nil {
 		return err
 	}
 	s.revoked(user, "")
+	for _, bot := range s.bots.of(user) { // which let nobody in any more: see orphaned
+		if err := s.DeleteUser(ctx, bot); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -320,23 +358,37 @@ func (s *Service) deleteLocked(ctx context.Context, user string) error {
 	defer lock.Unlock()
 	s.tokens.Lock()
 	defer s.tokens.Unlock()
-	if _, err := s.existing(user); err != nil {
+	acc, err := s.existing(user)
+	if err != nil {
 		return err
 	}
 	b := new(storage.Batch)
 	b.Delete(accountKey(lower))
-	err := s.scanTokens(user, nil, func(t *token) bool {
+	if s.o.Erases {
+		gone := storage.Erasing{User: user, At: s.o.Now().UnixMilli()}
+		if acc.Bot {
+			gone.Done = gone.At // what programs wrote is the conversation's
+		}
+		b.Set(storage.ErasingKey(user), storage.Marshal(gone))
+	}
+	what := "user.del"
+	if acc.Bot {
+		what = "bot.del"
+		b.Delete(botKey(acc.Owner, acc.User))
+	}
+	err = s.scanTokens(user, nil, func(t *token) bool {
 		b.Delete(tokenKey(t.ID))
 		return true
 	})
 	if err != nil {
 		return err
 	}
-	s.audit(ctx, b, "user.del", user)
+	s.audit(ctx, b, what, user)
 	if err := s.commit(b); err != nil {
 		return err
 	}
 	s.publish(lower, nil)
+	s.bots.forget(user)
 	return nil
 }
 

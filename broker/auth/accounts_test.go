@@ -96,7 +96,7 @@ func TestOneOfManyAddsWins(t *testing.T) {
 			refusal(t, err, chat.Conflict)
 		}
 	}
-	if won != 1 || h.store.count(storage.SpaceAccount) != 1 || h.store.count(storage.SpaceAudit) != 1 {
+	if added, _, err := h.Audit(AuditQuery{Kind: "user.add"}); won != 1 || h.store.count(storage.SpaceAccount) != 1 || err != nil || len(added) != 1 {
 		t.Errorf("%d of them won", won)
 	}
 }

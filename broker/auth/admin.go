@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -31,7 +32,7 @@ func NewAdmin(s *Service) *Admin {
 		"admin.token.add":    with(a.tokenAdd),
 		"admin.token.revoke": with(a.tokenRevoke),
 		"admin.token.list":   with(a.tokenList),
-		"admin.audit.list":   with(a.auditList),
+		"admin.audit":        with(a.audit),
 	}
 	return a
 }
@@ -165,16 +166,33 @@ type TokenListReply struct {
 	More   bool         `json:"more"`
 }
 
-// AuditReply is one entry of the audit trail. At is ms since 1970.
+// AuditRequest is the request of admin.audit. All may be left out.
+type AuditRequest struct {
+	After  string `json:"after,omitempty"`  // id of an entry, or a time in ms since 1970
+	Before string `json:"before,omitempty"` // the same
+	User   string `json:"user,omitempty"`   // who did it, or to whom
+	Kind   string `json:"kind,omitempty"`   // what, or the beginning of it: token for token.add and token.revoke
+	Conv   string `json:"conv,omitempty"`
+	Limit  int    `json:"limit,omitempty"` // 100, at most 1,000
+}
+
+// AuditReply is one entry of the audit trail. At is ms since 1970; prev is the hash of the entry before.
 type AuditReply struct {
 	ID     string `json:"id"`
 	At     int64  `json:"at"`
 	Who    string `json:"who"`
 	What   string `json:"what"`
 	Target string `json:"target"`
+	Conv   string `json:"conv,omitempty"`
+	Seq    uint64 `json:"seq,omitempty"`
+	Addr   string `json:"addr,omitempty"`
+	Note   string `json:"note,omitempty"`
+	Count  int    `json:"count,omitempty"`
+	Prev   string `json:"prev,omitempty"` // hexadecimal SHA-256
+	Hash   string `json:"hash"`
 }
 
-// AuditListReply is the reply of admin.audit.list, oldest first.
+// AuditListReply is the reply of admin.audit, oldest first.
 type AuditListReply struct {
 	Entries []AuditReply `json:"entries"`
 	More    bool         `json:"more"`
@@ -325,17 +343,17 @@ func (a *Admin) tokenList(_ context.Context, r ListRequest) (any, error) {
 	return reply, nil
 }
 
-func (a *Admin) auditList(_ context.Context, r ListRequest) (any, error) {
-	if r.User != "" {
-		return nil, chat.Refuse(chat.BadRequest, "This method takes no field user; after continues a list.")
-	}
-	list, more, err := a.s.ListAudit(r.After, r.Limit)
+func (a *Admin) audit(_ context.Context, r AuditRequest) (any, error) {
+	list, more, err := a.s.Audit(AuditQuery(r))
 	if err != nil {
 		return nil, err
 	}
 	reply := AuditListReply{Entries: make([]AuditReply, 0, len(list)), More: more}
 	for _, e := range list {
-		reply.Entries = append(reply.Entries, AuditReply{ID: e.ID, At: e.At.UnixMilli(), Who: e.Who, What: e.What, Target: e.Target})
+		reply.Entries = append(reply.Entries, AuditReply{
+			ID: e.ID, At: e.At.UnixMilli(), Who: e.Who, What: e.What, Target: e.Target, Conv: e.Conv, Seq: e.Seq,
+			Addr: e.Addr, Note: e.Note, Count: e.Count, Prev: hex.EncodeToString(e.Prev), Hash: hex.EncodeToString(e.Hash),
+		})
 	}
 	return reply, nil
 }

@@ -17,6 +17,13 @@ type Options struct {
 	// that nothing was applied.
 	Commit func(b *storage.Batch) error
 
+	// Trail chains the audit entries of the batches that Commit and Record store: these call Trail.Seal.
+	// Nil: the service has one of its own, for a store that nobody else writes to.
+	Trail *Trail
+
+	// Record applies a batch without waiting for the sync: for notes of logins. Nil: Commit.
+	Record func(b *storage.Batch) error
+
 	// Now is the clock.
 	Now func() time.Time
 
@@ -40,6 +47,10 @@ type Options struct {
 	// token, or all of the user when tokenID is empty. It is called without any lock held, in the
 	// goroutine of the change. Nil: nobody is told.
 	OnRevoke func(user, tokenID string)
+
+	// Erases says that somebody erases what deleted accounts leave: each deletion puts a record for that into its
+	// batch ([storage.Erasing]), and the id is not given again.
+	Erases bool
 
 	// Log gets the causes of refused logins at level debug; never a secret. Nil: silence.
 	Log *slog.Logger

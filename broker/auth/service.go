@@ -21,7 +21,8 @@ type Service struct {
 	log    *slog.Logger
 	hasher *hasher
 	thr    *throttle
-	trail  trail
+	logins logins
+	bots   bots
 	jwt    atomic.Pointer[verifier]
 	rules  atomic.Pointer[[]Rule]
 
@@ -55,7 +56,12 @@ func New(o Options) (*Service, error) {
 		accounts: newRecent[string, *account](accountsCached),
 		used:     map[string]int64{},
 	}
-	s.trail.start()
+	if err := s.openTrail(); err != nil {
+		return nil, err
+	}
+	if err := s.loadBots(); err != nil {
+		return nil, err
+	}
 	if o.Dev {
 		o.Throttle.Off = true
 	}
@@ -130,6 +136,7 @@ func (s *Service) Authenticate(ctx context.Context, a Attempt) (Identity, error)
 		return Identity{}, badUser()
 	}
 	id, err := s.judge(ctx, a)
+	s.noteLogin(&a, &id, err)
 	if err == nil {
 		return id, nil
 	}
@@ -232,6 +239,9 @@ func (s *Service) admitted(ctx context.Context, user, method string, create bool
 	}
 	if err := usable(acc, user); err != nil {
 		return Identity{}, err
+	}
+	if acc.Bot {
+		return Identity{}, deny("the account is a bot: it comes in with its token only")
 	}
 	return Identity{User: acc.User, Admin: acc.Admin, Method: method, epoch: acc.Epoch}, nil
 }
@@ -337,7 +347,7 @@ func (s *Service) Current(id Identity) bool {
 		return true
 	}
 	acc, err := s.lookup(strings.ToLower(id.User))
-	if err != nil || acc == nil || acc.Disabled || acc.Epoch != id.epoch {
+	if err != nil || acc == nil || acc.Disabled || acc.Epoch != id.epoch || s.orphaned(acc) != nil {
 		return false
 	}
 	if id.TokenID == "" {

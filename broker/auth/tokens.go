@@ -167,6 +167,9 @@ func (s *Service) byToken(a Attempt, secret string) (Identity, error) {
 	if err := usable(acc, t.User); err != nil {
 		return Identity{}, err
 	}
+	if err := s.orphaned(acc); err != nil {
+		return Identity{}, err
+	}
 	s.noteUse(t, now)
 	return Identity{
 		User: t.User, Scope: t.scope(), Expires: t.info().Expires, TokenID: t.ID, Method: "token", epoch: acc.Epoch,
@@ -188,6 +191,7 @@ const flushBatch = 1000
 
 // Flush writes when tokens were last used. A crash, or a store that fails, loses at most that.
 func (s *Service) Flush() error {
+	s.flushLogins()
 	s.mu.Lock()
 	used := s.used
 	s.used = map[string]int64{}

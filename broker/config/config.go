@@ -33,19 +33,24 @@ const day = 24 * time.Hour
 // Config is the whole file. The tag reload marks what a running server takes over on SIGHUP; see [Diff].
 // A Config is a value: whoever holds one may read it from any goroutine, and nobody changes it.
 type Config struct {
-	Data        string     `yaml:"data"` // directory of everything that survives
-	Dev         bool       `yaml:"dev"`  // loopback only, any password; see Validate
-	MQTT        []Listener `yaml:"mqtt"` // MQTT over TCP, TLS or a Unix socket
-	HTTP        HTTP       `yaml:"http"` // WebSocket, health and metrics
+	Data        string     `yaml:"data"`                    // directory of everything that survives
+	Dev         bool       `yaml:"dev"`                     // loopback only, any password; see Validate
+	PublicURL   string     `yaml:"public_url" reload:"yes"` // where people reach this server with a browser; "": nowhere
+	MQTT        []Listener `yaml:"mqtt"`                    // MQTT over TCP, TLS or a Unix socket
+	HTTP        HTTP       `yaml:"http"`                    // WebSocket, health and metrics
 	Metrics     Metrics    `yaml:"metrics"`
 	Limits      Limits     `yaml:"limits" reload:"yes"`
 	Retention   Retention  `yaml:"retention" reload:"yes"`
 	Presence    Presence   `yaml:"presence" reload:"yes"`
+	People      People     `yaml:"people" reload:"yes"`
 	KeepAlive   KeepAlive  `yaml:"keep_alive" reload:"yes"`
 	Auth        Auth       `yaml:"auth"`
 	ACL         []Rule     `yaml:"acl" reload:"yes"`          // plain topics; without a rule that allows: refused
 	DenyFilters []string   `yaml:"deny_filters" reload:"yes"` // subscriptions to exactly these filters are refused
 	Admins      []string   `yaml:"admins" reload:"yes"`       // user ids that may call rpc/admin.* and read $SYS
+	Webhooks    Webhooks   `yaml:"webhooks" reload:"yes"`
+	Search      Search     `yaml:"search"`
+	Notify      Notify     `yaml:"notify"`
 	Log         Log        `yaml:"log"`
 	Storage     Storage    `yaml:"storage"`
 }
@@ -125,11 +130,19 @@ type Retention struct {
 	SessionExpiryV3  time.Duration `yaml:"session_expiry_v3"`  // of MQTT 3.1.1 sessions, which can't say it themselves
 	SessionExpiryMax time.Duration `yaml:"session_expiry_max"` // MQTT 5 sessions that ask for more get this
 	RetryKeys        time.Duration `yaml:"retry_keys"`         // how long an event's id is remembered against retries
+	Reads            time.Duration `yaml:"reads"`              // how long it is kept who moved which cursor when; 0: not at all
 }
 
 // Presence says how calm presence is.
 type Presence struct {
 	Coalesce time.Duration `yaml:"coalesce"` // changes within this time become one
+}
+
+// People says what users are to one another who have not said it themselves.
+type People struct {
+	// Messages is from whom direct messages are taken: anyone, requests (those of strangers wait until they are
+	// accepted), shared (strangers are refused); "": anyone in dev mode, requests otherwise.
+	Messages string `yaml:"messages"`
 }
 
 // KeepAlive bounds the clients' keep-alive. Whole seconds, as the protocol has them.
@@ -195,6 +208,48 @@ type Rule struct {
 	Deny   bool     `yaml:"deny"`
 }
 
+// Search is about the index that messages and public groups are found by.
+type Search struct {
+	Enabled bool `yaml:"enabled"`
+	Share   int  `yaml:"share"` // percent of one processor that indexing takes while messages flow
+	Cache   Size `yaml:"cache"` // memory of each of its three connections to its file
+}
+
+// Webhooks says what webhooks may do.
+type Webhooks struct {
+	PerSecond    int           `yaml:"per_second"`    // posts to an incoming one, and twice that from one address; 0: unlimited
+	Timeout      time.Duration `yaml:"timeout"`       // of one delivery of an outgoing one
+	AllowPrivate bool          `yaml:"allow_private"` // outgoing ones may go into private networks, and to http://
+}
+
+// Notify is about telling those who are away.
+type Notify struct {
+	Window  time.Duration `yaml:"window" reload:"yes"`   // what comes within it is one notification
+	PerHour int           `yaml:"per_hour" reload:"yes"` // for a conversation of a user; mentions and calls may be as many again
+	TTL     time.Duration `yaml:"ttl" reload:"yes"`      // how long one is tried, and kept by a push service
+	Private bool          `yaml:"private" reload:"yes"`  // no text and no names in any
+	Workers int           `yaml:"workers" reload:"yes"`  // users that are told at a time
+	Contact string        `yaml:"contact"`               // of the operator, for push services: mailto: or https:
+	Allow   []string      `yaml:"allow"`                 // addresses that are not public where endpoints may be all the same
+	FCM     FCM           `yaml:"fcm"`
+	APNs    APNs          `yaml:"apns"`
+}
+
+// FCM is Firebase Cloud Messaging, on with Credentials.
+type FCM struct {
+	Credentials string `yaml:"credentials"` // a service account's JSON file
+	Endpoint    string `yaml:"endpoint"`
+}
+
+// APNs is the Apple Push Notification service, on with Key.
+type APNs struct {
+	Key    string `yaml:"key"` // the .p8 file of a signing key
+	KeyID  string `yaml:"key_id"`
+	TeamID string `yaml:"team_id"`
+	Topic  string `yaml:"topic"` // the app's bundle id
+	Host   string `yaml:"host"`
+}
+
 // Log says what is written to stderr.
 type Log struct {
 	Level  string `yaml:"level" reload:"yes"` // trace, debug, info, warn or error
@@ -226,7 +281,7 @@ func Default() Config {
 			UserProperties: 32, SessionsPerUser: 64, Retained: 1_000_000,
 			Queue: Queue{Messages: 100_000, Bytes: 64 * MiB, BytesPerUser: 256 * MiB},
 		},
-		Retention: Retention{SessionExpiryV3: 30 * day, SessionExpiryMax: 365 * day, RetryKeys: 30 * day},
+		Retention: Retention{SessionExpiryV3: 30 * day, SessionExpiryMax: 365 * day, RetryKeys: 30 * day, Reads: 30 * day},
 		Presence:  Presence{Coalesce: 3 * time.Second},
 		Auth: Auth{
 			// OWASP's recommendation: a storm of reconnects must not need 64 MiB each.
@@ -238,6 +293,13 @@ func Default() Config {
 		ACL: []Rule{
 			{Users: []string{"*"}, Filter: "%u/#", Read: true, Write: true},
 			{Users: []string{"*"}, Filter: "public/#", Read: true, Write: true},
+		},
+		Webhooks: Webhooks{PerSecond: 10, Timeout: 10 * time.Second},
+		Search:   Search{Enabled: true, Share: 15, Cache: 8 * MiB},
+
+		Notify: Notify{
+			Window: 5 * time.Second, PerHour: 10, TTL: day, Workers: 32,
+			FCM: FCM{Endpoint: "https://fcm.googleapis.com"}, APNs: APNs{Host: "https://api.push.apple.com"},
 		},
 		Log:     Log{Level: "info", Format: "text"},
 		Storage: Storage{Cache: 64 * MiB, Memtable: 4 * MiB, MinFree: 256 * MiB, Reserve: 64 * MiB},

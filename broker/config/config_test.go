@@ -169,6 +169,8 @@ petrel.yaml:2: acl.0.users.0: "a b" is no user id: 1 to 64 of A-Z a-z 0-9 . _ -
 petrel.yaml:3: acl.0.filter: "a#" is no topic filter: # must be the whole last level, like news/#
 petrel.yaml:2: acl.0: has no effect: say read: true, write: true or both (and deny: true to forbid it)
 petrel.yaml:5: acl.1.filter: c/ is not under the ACL: membership decides there`},
+		"public url":   {"public_url: chat.example.org\n", `petrel.yaml:1: public_url: "chat.example.org" must be an address without a slash at its end, like https://chat.example.org`},
+		"public slash": {"public_url: https://chat.example.org/\n", `petrel.yaml:1: public_url: "https://chat.example.org/" must be an address without a slash at its end, like https://chat.example.org`},
 		"origin": {"http: {origins: ['https://a.example', 'b.example', 'https://c.example/x', 'https://*.d']}\n", `
 petrel.yaml:1: http.origins.1: "b.example" must be scheme://host or scheme://host:port, like https://chat.example.org
 petrel.yaml:1: http.origins.2: "https://c.example/x" must be scheme://host or scheme://host:port, like https://chat.example.org

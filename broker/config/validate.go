@@ -30,6 +30,7 @@ func (cfg Config) Validate() error {
 	if cfg.Data == "" {
 		c.fault("data", "must name a directory")
 	}
+	c.publicURL(cfg.PublicURL)
 	if len(cfg.MQTT) == 0 && cfg.HTTP.Addr == "" {
 		c.fault("mqtt", "there is no listener: give mqtt or http an address")
 	}
@@ -48,10 +49,16 @@ func (cfg Config) Validate() error {
 	c.retention(cfg)
 	c.auth(cfg.Auth)
 	c.topics(cfg)
+	c.notify(cfg.Notify)
+	c.oneOf("people.messages", cmp.Or(cfg.People.Messages, "anyone"), "anyone", "requests", "shared")
+	c.count("webhooks.per_second", cfg.Webhooks.PerSecond, 0, 1_000_000)
+	c.duration("webhooks.timeout", cfg.Webhooks.Timeout, 100*time.Millisecond, 5*time.Minute)
 	c.oneOf("log.level", cfg.Log.Level, "trace", "debug", "info", "warn", "error")
 	c.oneOf("log.format", cfg.Log.Format, "text", "json")
 	c.size("storage.cache", cfg.Storage.Cache, MiB, 1<<40)
 	c.size("storage.memtable", cfg.Storage.Memtable, MiB, 2*GiB)
+	c.count("search.share", cfg.Search.Share, 1, 100)
+	c.size("search.cache", cfg.Search.Cache, MiB, GiB)
 	c.size("storage.min_free", cfg.Storage.MinFree, 0, 1<<50)
 	c.size("storage.reserve", cfg.Storage.Reserve, 0, 1<<50)
 	if len(c.faults) > 0 {

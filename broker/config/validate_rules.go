@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -49,6 +50,7 @@ func (c *checker) retention(cfg Config) {
 	c.duration("retention.session_expiry_v3", r.SessionExpiryV3, time.Second, 36500*day)
 	c.duration("retention.session_expiry_max", r.SessionExpiryMax, time.Second, 36500*day)
 	c.duration("retention.retry_keys", r.RetryKeys, time.Minute, 36500*day)
+	c.duration("retention.reads", r.Reads, 0, 36500*day)
 	c.duration("presence.coalesce", cfg.Presence.Coalesce, 0, 10*time.Minute)
 	for _, s := range []struct {
 		path string
@@ -148,5 +150,16 @@ func (c *checker) filter(path, f string) {
 	}
 	if len(f) > 65_535 || strings.ContainsRune(f, 0) {
 		c.fault(path, "a topic filter has no zero byte and at most 65535 bytes")
+	}
+}
+
+// publicURL holds it to what something can be appended to.
+func (c *checker) publicURL(v string) {
+	if v == "" {
+		return
+	}
+	u, err := url.Parse(v)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.HasSuffix(v, "/") || strings.ContainsAny(v, "?#") {
+		c.fault("public_url", "%q must be an address without a slash at its end, like https://chat.example.org", v)
 	}
 }

@@ -30,6 +30,7 @@ func (s *Session) Detach(expiry uint32) {
 		}
 		if len(all) == 0 {
 			delete(r.users, s.key.User)
+			r.crowds.went(s.key.User)
 		} else {
 			r.users[s.key.User] = all
 		}

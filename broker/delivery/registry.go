@@ -81,6 +81,7 @@ type Registry struct {
 	crashed    uint64 // newest commit that the previous run may have sent
 
 	shares shareTable
+	crowds crowds
 
 	flushes []*outbox // only the dispatcher's goroutine
 	marks   retainMarks
@@ -215,7 +216,7 @@ func (r *Registry) AfterCommits() {
 // Deliver offers an event to the sessions of all who may see it.
 func (r *Registry) Deliver(d *hub.Delivery) {
 	enc := encoding{log: d.Log, ev: d.Event}
-	for _, u := range d.Members {
+	for _, u := range r.audience(d.Log, d.Members) {
 		r.offer(u, d, &enc)
 	}
 	if d.Former != "" {
@@ -223,6 +224,9 @@ func (r *Registry) Deliver(d *hub.Delivery) {
 	}
 	if r.shares.online != nil {
 		r.offerShares(d, &enc)
+	}
+	if d.Begins != "" {
+		r.begun(d.Begins)
 	}
 }
 

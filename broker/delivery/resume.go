@@ -18,6 +18,7 @@ func (s *Session) Start() error {
 	r.mu.Lock()
 	r.sids[s.SID] = s
 	r.users[s.key.User] = append(r.users[s.key.User], s)
+	r.crowds.came(s.key.User)
 	for _, x := range s.index.live {
 		r.views[x.f.Kind]++
 	}
@@ -73,7 +74,7 @@ func (s *Session) missed(since, upTo uint64) error {
 		}
 	}
 	err := s.r.memberships(s.key.User, func(conv string, m chat.Member) error {
-		if !s.allows(conv) {
+		if m.Pending() || !s.allows(conv) {
 			return nil
 		}
 		vs := s.index.views(conv)
@@ -100,6 +101,9 @@ func (s *Session) missedLog(log string, views []byte, since uint64, m chat.Membe
 	next, err := s.r.o.Store.After(log, since)
 	if err != nil {
 		return err
+	}
+	if m.Accepted() {
+		next = firstOf(m, next)
 	}
 	stays, err := s.stays(log, next, m)
 	if err != nil || len(stays) == 0 {
@@ -151,7 +155,7 @@ type stay struct{ from, to uint64 }
 // stays returns when the user was a member from seq next on. The record of a member knows the latest time
 // only; of the ones before, the log tells.
 func (s *Session) stays(log string, next uint64, m chat.Member) (list []stay, err error) {
-	if next >= m.Joined {
+	if next >= m.Joined || m.Accepted() {
 		if m.Left != 0 && next > m.Left {
 			return nil, nil
 		}
@@ -168,6 +172,10 @@ func (s *Session) stays(log string, next uint64, m chat.Member) (list []stay, er
 			return true
 		}
 		switch ev.Kind {
+		case chat.KindBan:
+			if ev.Member.Role != chat.RoleNone { // else they were out already
+				list = append(list, stay{in.from, e.Seq})
+			}
 		case chat.KindLeave, chat.KindRemove:
 			list = append(list, stay{in.from, e.Seq})
 		case chat.KindJoin, chat.KindAdd:

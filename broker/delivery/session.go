@@ -177,6 +177,8 @@ func (s *Session) skipOwn(d *hub.Delivery, src source) {
 	switch {
 	case ok:
 		l.offered(d.Event.Seq)
+	case d.Begins == s.key.User:
+		l = s.beginLog(d, src)
 	case s.resuming || s.seeking:
 		l = s.lags(src, d.Event.Seq, d.Event.Seq)
 		l.fresh = s.resuming
@@ -197,6 +199,10 @@ func (s *Session) offerView(d *hub.Delivery, enc *encoding, src source, m match)
 			return false
 		}
 		return s.put(&publish{topic: topic, payload: payload, subIDs: m.ids, props: m.props(s, src.view, d.Event)}, src, seq, 0)
+	}
+	if d.Begins == s.key.User {
+		s.beginLog(d, src)
+		return false
 	}
 	left := d.Former == s.key.User
 	if l, ok := s.lag[src]; ok {

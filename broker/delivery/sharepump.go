@@ -49,6 +49,10 @@ func (sh *share) offer(d *hub.Delivery, enc *encoding) *outbox {
 		return nil
 	}
 	seq := d.Event.Seq
+	if d.Begins == sh.key.user {
+		sh.owe(d.Log, span{first: 1, last: seq})
+		return nil
+	}
 	if sh.resuming || sh.lag[d.Log] != nil {
 		sh.owe(d.Log, span{first: seq, last: seq})
 		return nil

@@ -12,7 +12,7 @@ func (sh *share) missed(epoch, since, upTo uint64) error {
 	}
 	r := sh.r
 	return sh.each(func(conv string, m chat.Member) error {
-		if r.o.Hub.Unchanged(conv, since) {
+		if m.Pending() || r.o.Hub.Unchanged(conv, since) {
 			return nil
 		}
 		_, commit, err := r.o.Hub.Head(conv)
@@ -32,7 +32,7 @@ func (sh *share) missed(epoch, since, upTo uint64) error {
 		}
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
-		if first = max(first, m.Joined); first <= last && sh.epoch == epoch {
+		if first = firstOf(m, first); first <= last && sh.epoch == epoch {
 			sh.owe(conv, span{first: first, last: last})
 		}
 		return nil

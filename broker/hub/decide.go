@@ -17,25 +17,39 @@ func (w *owner) decide(r *Request) {
 	if r.AutoJoin && c.st.Head > 0 {
 		if m, ok := c.st.Member(r.Cmd.Actor); !ok || m.Role == chat.RoleNone {
 			join := chat.Command{Op: chat.OpJoin, Actor: r.Cmd.Actor}
-			if d, err := c.st.Decide(join, w.h.o.Now(), *w.h.limits.Load()); err == nil {
+			if d, err := c.st.Decide(join, w.h.o.Now(), *w.h.limits.Load()); err == nil && !d.Pending {
 				w.append(r.Conv, c, d.Events, 0)
+				w.gate(r.Conv, c, d.Gate)
 			}
 		}
 	}
 	cmd := r.Cmd
 	if cmd.Op == chat.OpAppend {
-		if err := w.lookUp(r.Conv, &cmd); err != nil {
+		err := w.lookUp(r.Conv, &cmd)
+		if err == nil {
+			err = w.approach(r.Conv, c, &cmd)
+		}
+		if err != nil {
 			r.Done(Result{Err: err})
 			return
 		}
 	}
+	w.address(c, &cmd)
 	d, err := c.st.Decide(cmd, w.h.o.Now(), *w.h.limits.Load())
 	if err != nil {
 		r.Done(Result{Err: err})
 		return
 	}
+	if err := w.act(r.Conv, &cmd, d.Events); err != nil {
+		r.Done(Result{Err: err})
+		return
+	}
 	w.append(r.Conv, c, d.Events, r.Origin)
-	res := Result{Seq: d.Seq, Duplicate: d.Duplicate, At: c.st.LastAt}
+	w.trail(r.Conv, d.Events, cmd.Target)
+	w.gate(r.Conv, c, d.Gate)
+	w.mark(r.Conv, c, d.Marks)
+	w.noteBlock(r.Conv, c, &cmd)
+	res := Result{Seq: d.Seq, Duplicate: d.Duplicate, Pending: d.Pending, At: c.st.LastAt}
 	if len(d.Events) > 0 && cmd.Op == chat.OpAppend && cmd.Event.ID != "" {
 		p := chat.Prior{Seq: d.Seq, Hash: cmd.Hash}
 		w.retries[retryKey{r.Conv, cmd.Actor, cmd.Event.ID}] = p
@@ -44,6 +58,7 @@ func (w *owner) decide(r *Request) {
 	r.Mark.Seq = d.Seq
 	w.journal.Add(r.Mark)
 	w.batch.Ops = append(w.batch.Ops, r.With.Ops...)
+	w.tell(r.Own)
 	w.comps = append(w.comps, completion{done: r.Done, res: res})
 }
 
@@ -56,38 +71,19 @@ func RetryKey(conv, user, id string) storage.Key {
 // the event that this one is about.
 func (w *owner) lookUp(conv string, cmd *chat.Command) error {
 	ev := &cmd.Event
+	var err error
 	if ev.ID != "" {
-		if p, ok := w.retries[retryKey{conv, cmd.Actor, ev.ID}]; ok {
-			cmd.Prior = &p
-		} else if v, ok, err := w.h.o.Store.Get(RetryKey(conv, cmd.Actor, ev.ID)); err != nil {
+		if cmd.Prior, err = w.prior(conv, cmd.Actor, ev.ID); err != nil {
 			return w.unreadable(conv, err)
-		} else if ok {
-			p, err := storage.DecodePrior(v)
-			if err != nil {
-				return w.unreadable(conv, err)
-			}
-			cmd.Prior = &p
 		}
 	}
 	if ev.Re == 0 || cmd.Prior != nil {
 		return nil
 	}
-	for i := range w.comps { // not committed yet
-		if d := w.comps[i].deliver; d != nil && d.Log == conv && d.Event.Seq == ev.Re {
-			cmd.Target = d.Event
-			return nil
-		}
+	if cmd.Target, err = w.event(conv, ev.Re); err == nil && cmd.Target != nil {
+		err = w.lookUpActs(conv, cmd)
 	}
-	var bad error
-	err := w.h.o.Store.Read(conv, ev.Re, ev.Re, func(e storage.Entry) bool {
-		var t chat.Event
-		if t, bad = w.h.o.Codec.DecodeStored(e.Data); bad == nil {
-			t.Seq = e.Seq
-			cmd.Target = &t
-		}
-		return false
-	})
-	if err != nil || bad != nil {
+	if err != nil {
 		return w.unreadable(conv, err)
 	}
 	return nil
@@ -117,27 +113,22 @@ func (w *owner) append(id string, c *conv, events []chat.Event, origin uint64) {
 			w.batch.Set(storage.In(storage.SpaceConv).Str(id),
 				storage.Marshal(storage.Conv{Info: c.st.Info, Ended: c.st.Ended}))
 		}
-		for _, u := range ch.Members {
-			m, _ := c.st.Member(u)
-			rec := storage.AppendMember(nil, m)
-			w.batch.Set(storage.In(storage.SpaceMember).Str(id).Str(u), rec)
-			w.batch.Set(storage.In(storage.SpaceMembership).Str(u).Str(id), rec)
-		}
+		w.recordMembers(id, c, ch.Members)
 		if ev.Expire > 0 {
-			due := uint64(ev.At) + ev.Expire*1000
-			w.batch.Set(storage.In(storage.SpaceExpire).U64(due).Str(id).U64(ev.Seq), nil)
+			w.batch.Set(ExpireKey(id, DueOf(ev)), nil)
 		}
 		if ev.From != "" {
 			w.readOwn(id, c, ev)
 		}
-		d := &Delivery{Log: id, Event: ev, Members: c.st.MemberList(), Origin: origin}
+		d := &Delivery{Log: id, Event: ev, Members: c.st.MemberList(), Origin: origin, Begins: begins(c, ev)}
 		if ev.Kind == chat.KindEnd {
 			d.Members = before
-		} else if ev.Member != nil && (ev.Kind == chat.KindLeave || ev.Kind == chat.KindRemove) {
-			d.Former = ev.Member.User
+		} else {
+			d.Former = endsStay(ev)
 		}
 		w.comps = append(w.comps, completion{deliver: d})
 		w.tellOwn(id, ev, before)
+		w.tellRequest(id, ev)
 		fresh = false
 	}
 }
@@ -173,9 +164,9 @@ func (w *owner) tellOwn(conv string, ev *chat.Event, before []string) {
 		if ev.Member != nil {
 			tell(ev.Member.User, chat.KindAdded, ev.Member.Role)
 		}
-	case chat.KindLeave, chat.KindRemove:
-		if ev.Member != nil {
-			tell(ev.Member.User, chat.KindRemoved, chat.RoleNone)
+	case chat.KindLeave, chat.KindRemove, chat.KindBan:
+		if user := endsStay(ev); user != "" {
+			tell(user, chat.KindRemoved, chat.RoleNone)
 		}
 	case chat.KindEnd:
 		for _, u := range before {
@@ -194,7 +185,7 @@ func (w *owner) move(m *Move) {
 			m.Done(Result{Err: err})
 		}
 	}
-	c, err := w.load(m.Conv, false)
+	c, err := w.load(m.Conv, chat.IsDirect(m.Conv))
 	if err != nil {
 		answer(err)
 		return
@@ -218,9 +209,15 @@ func (w *owner) move(m *Move) {
 	delete(w.ownRead, ownRead{m.Conv, m.User})
 	w.touched[m.Conv] = struct{}{}
 	w.batch.Set(storage.In(storage.SpaceCursor).Str(m.Conv).Str(m.User), storage.AppendCursor(nil, next))
-	moved := &CursorMoved{Conv: m.Conv, User: m.User, Cursor: next, ReadNow: next.Read > old.Read}
+	w.audit(m.Conv, m.User, next)
+	moved := &CursorMoved{
+		Conv: m.Conv, User: m.User, Old: old, Cursor: next, ReadNow: next.Read > old.Read, Large: c.st.Count() > LargeGroup,
+	}
 	if o := &w.h.o; o.Wanted == nil || o.Wanted() {
-		moved.Authors = w.authors(m.Conv, c, m.User, old, next)
+		moved.Wanted = true
+		if !moved.Large && !c.st.Silent() {
+			moved.Authors = w.authors(m.Conv, c, m.User, old, next)
+		}
 		moved.Hidden = len(moved.Authors) > 0 && o.Hides != nil && o.Hides(m.User)
 	}
 	w.comps = append(w.comps, completion{done: m.Done, move: m, moved: moved})

@@ -19,6 +19,7 @@ type Delivery struct {
 	Event   *chat.Event // owned by the log: read only
 	Members []string    // who gets it: read only
 	Former  string      // who gets it too, for it ended their membership; "" for nobody
+	Begins  string      // who gets the log from its beginning now, for they accepted it; "" for nobody
 	Commit  uint64
 	Origin  uint64 // session id of the sender, for No Local; 0: none
 }
@@ -36,7 +37,10 @@ type Sink interface {
 type CursorMoved struct {
 	Conv    string
 	User    string
+	Old     chat.Cursor // before the move
 	Cursor  chat.Cursor
+	Large   bool     // the conversation has more than LargeGroup members: nobody looked for the authors
+	Wanted  bool     // somebody may want to be told
 	Authors []string // whose posts the cursor moved over
 	ReadNow bool     // the read cursor moved: the user's other devices want to know
 	Hidden  bool     // the user does not tell authors what they have read
@@ -61,10 +65,20 @@ type Options struct {
 	// Wanted reports whether anybody may be told of cursor moves; nil: always. Without it, nobody looks for
 	// the authors of what was moved over. It is asked on the owners' goroutines.
 	Wanted func() bool
+	// Audit puts into the batch what the audit trail keeps of events: of those that the server makes and of
+	// deletions; nothing else is asked about. target is what a deletion is about. nil: nothing is kept. It runs
+	// on the owners' goroutines.
+	Audit func(b *storage.Batch, conv string, events []chat.Event, target *chat.Event)
+	// Addressed returns the bots whose slash command a text begins with; nil: there are none. It is asked on
+	// the owners' goroutines, for texts that begin with a slash.
+	Addressed func(text string) []string
 	// Hides reports whether a user tells no author what they have read; nil: nobody does. It is asked on the
 	// owners' goroutines, and may read the store.
 	Hides func(user string) bool
-	Log   *slog.Logger
+	// Messages says from whom users take direct messages who have not said it themselves; nil: from anyone. It
+	// is asked on the owners' goroutines.
+	Messages func() chat.Messages
+	Log      *slog.Logger
 }
 
 // Hub hashes conversations onto owners. Its methods may be called from any goroutine but the
@@ -77,6 +91,8 @@ type Hub struct {
 	journal atomic.Uint64
 	limits  atomic.Pointer[chat.Limits]
 	heads   heads
+	recent  recent
+	audits  atomic.Bool
 }
 
 // New starts the owners; Close stops them.
@@ -93,6 +109,7 @@ func New(o Options) *Hub {
 	h := &Hub{o: o, seed: maphash.MakeSeed()}
 	h.SetLimits(o.Limits)
 	h.heads.init(o.Store.LastCommit())
+	h.recent.init(o.Store.LastCommit(), recentMax)
 	h.journal.Store((o.Store.LastCommit() + 1) << 20)
 	for range o.Owners {
 		w := newOwner(h)
@@ -126,6 +143,7 @@ type Result struct {
 	Seq       uint64
 	At        int64
 	Duplicate bool
+	Pending   bool // OpJoin: the request to join waits
 	Err       error
 }
 
@@ -138,6 +156,7 @@ type Request struct {
 	Origin   uint64
 	Mark     storage.Journal // SID 0: not journalled
 	With     storage.Batch   // stored atomically with the command, if it is not refused
+	Own      []Own           // and so are these
 	// Done is called once: for a refusal on the owner's goroutine or the caller's, else on the pipeline's
 	// after the sync; not at all if the disk fails between. It must not block.
 	Done func(Result)

@@ -14,6 +14,8 @@ type work struct {
 	req   *Request
 	move  *Move
 	query *query
+	note  *Note
+	chore *chore
 }
 
 const (
@@ -34,8 +36,12 @@ type owner struct {
 	comps    []completion
 	touched  map[string]struct{} // conversations whose state runs ahead of the disk in this batch
 	retries  map[retryKey]chat.Prior
+	views    *overlay
+	erased   map[eventKey]chat.Event // tombstones of this batch
+	cuts     map[string]uint64       // what this batch cuts off is before these seqs
 	journal  *Journal
 	ownRead  map[ownRead]chat.Cursor
+	blocks   map[blockKey]bool // of this batch
 	patience patience
 	posted   bool // the batch has something of publishers, which a full disk refuses
 }
@@ -53,7 +59,9 @@ type completion struct {
 	deliver *Delivery
 	own     *ownEvent
 	moved   *CursorMoved
-	move    *Move // whose answer done is
+	conv    string   // where the membership of
+	changed []string // these users changed
+	move    *Move    // whose answer done is
 	done    func(Result)
 	res     Result
 }
@@ -68,7 +76,8 @@ func newOwner(h *Hub) *owner {
 	w := &owner{
 		h: h, in: make(chan work, ownerQueue), slots: make(chan struct{}, outstanding),
 		convs: make(map[string]*conv), touched: make(map[string]struct{}),
-		retries: make(map[retryKey]chat.Prior), ownRead: make(map[ownRead]chat.Cursor), batch: new(storage.Batch), journal: NewJournal(h.NextJournal),
+		views: newOverlay(h.o.Store), erased: make(map[eventKey]chat.Event), cuts: make(map[string]uint64),
+		retries: make(map[retryKey]chat.Prior), ownRead: make(map[ownRead]chat.Cursor), blocks: make(map[blockKey]bool), batch: new(storage.Batch), journal: NewJournal(h.NextJournal),
 	}
 	for range outstanding {
 		w.slots <- struct{}{}
@@ -199,6 +208,10 @@ func (w *owner) flushSlot() {
 	})
 	w.journal.Committed(err == nil)
 	clear(w.retries)
+	clear(w.erased)
+	clear(w.cuts)
+	w.views.reset()
+	clear(w.blocks)
 	if err == nil {
 		clear(w.touched)
 		return
@@ -220,7 +233,7 @@ func (h *Hub) NextJournal() uint64 { return h.journal.Add(1) }
 // undo answers a batch that was not stored: its conversations are read anew from the disk. It returns the
 // cursor moves that only came together with what a full disk does not take.
 func (w *owner) undo(comps []completion, err error) (moves []*Move) {
-	retry := errors.Is(err, storage.ErrFull) && slices.ContainsFunc(comps, func(c completion) bool { return c.deliver != nil })
+	retry := errors.Is(err, storage.ErrFull) && slices.ContainsFunc(comps, func(c completion) bool { return c.deliver != nil || c.own != nil })
 	for id := range w.touched {
 		delete(w.convs, id)
 	}
@@ -257,7 +270,11 @@ func (w *owner) complete(comps []completion, commit uint64) {
 			w.h.heads.put(log, o.seq, commit)
 			sink.Deliver(&Delivery{Log: log, Event: &o.ev, Members: []string{o.user}, Commit: commit})
 		}
+		if c.changed != nil {
+			w.h.recent.changed(c.changed, c.conv, commit)
+		}
 		if c.moved != nil {
+			w.h.recent.moved(c.moved.User, c.moved.Conv, commit)
 			sink.Moved(c.moved)
 		}
 		if c.done != nil {
@@ -273,6 +290,10 @@ func (w *owner) handle(x work) {
 		w.decide(x.req)
 	case x.move != nil:
 		w.move(x.move)
+	case x.note != nil:
+		w.note(x.note)
+	case x.chore != nil:
+		w.tend(x.chore)
 	case x.query != nil:
 		c, err := w.load(x.query.conv, x.query.direct)
 		if err == nil {
@@ -351,7 +372,11 @@ func LoadState(r storage.Reader, codec Codec, id string, direct bool) (*chat.Sta
 	if err = errors.Join(err, bad); err != nil {
 		return nil, nil, err
 	}
-	return chat.Restore(id, direct, head, at, rec.Info, rec.Ended, members), cursors, nil
+	st := chat.Restore(id, direct, head, at, rec.Info, rec.Ended, members)
+	if direct || rec.Ended {
+		return st, cursors, nil
+	}
+	return st, cursors, loadGate(r, st)
 }
 
 // evict forgets conversations beyond the limit, any of them: they are read again when needed.

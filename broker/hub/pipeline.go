@@ -17,10 +17,12 @@ type Pipeline struct {
 	store   storage.Store
 	fatal   func(error)
 	after   func() // runs after the completions that were ready together; may be nil
+	seal    func(b *storage.Batch) (undo func())
 	mu      sync.Mutex
 	queue   chan item
 	closed  bool
 	durable atomic.Uint64
+	settled atomic.Uint64
 	stopped chan struct{} // no completion will run any more
 	done    chan struct{} // the goroutine has ended
 }
@@ -38,8 +40,13 @@ const depth = 64
 func NewPipeline(store storage.Store, fatal func(error)) *Pipeline {
 	p := &Pipeline{store: store, fatal: fatal, queue: make(chan item, depth), stopped: make(chan struct{}), done: make(chan struct{})}
 	p.durable.Store(store.LastCommit())
+	p.settled.Store(store.LastCommit())
 	return p
 }
+
+// Seal has fn complete every batch just before it is committed, in the order of the commits: for what
+// depends on that order. undo is called if the commit failed. Call it before anything is committed.
+func (p *Pipeline) Seal(fn func(b *storage.Batch) (undo func())) { p.seal = fn }
 
 // Start begins to run completions. after runs on the pipeline's goroutine whenever the completions
 // that were ready together have run: the moment to flush what they gathered.
@@ -50,6 +57,9 @@ func (p *Pipeline) Start(after func()) {
 
 // Durable is the newest commit number that is on disk and whose completions have been started.
 func (p *Pipeline) Durable() uint64 { return p.durable.Load() }
+
+// Settled is the newest commit number whose completions have run.
+func (p *Pipeline) Settled() uint64 { return p.settled.Load() }
 
 // Commit stores a batch; run is called on the pipeline's goroutine after the sync, in commit order.
 // storage.ErrFull: nothing was stored and run will not be called.
@@ -62,8 +72,13 @@ func (p *Pipeline) Commit(b *storage.Batch, run func(commit uint64)) error {
 	if b == nil || b.Len() == 0 {
 		return p.enqueue(item{run: run})
 	}
+	undo := func() {}
+	if p.seal != nil {
+		undo = p.seal(b)
+	}
 	pending, err := p.store.Commit(b)
 	if err != nil {
+		undo()
 		if !errors.Is(err, storage.ErrFull) && !errors.Is(err, storage.ErrHeadMoved) {
 			go p.fatal(err)
 		}
@@ -120,6 +135,7 @@ func (p *Pipeline) loop() {
 		if it.run != nil {
 			it.run(p.durable.Load())
 		}
+		p.settled.Store(p.durable.Load())
 		if p.after != nil && len(p.queue) == 0 || it.pending != nil {
 			p.runAfter()
 		}

@@ -71,6 +71,9 @@ func offersMQTT(h http.Header) bool {
 	return false
 }
 
+// ClientAddr is the address that a request to one of the handlers came from.
+func (l *HTTP) ClientAddr(r *http.Request) netip.Addr { return l.clientAddr(r) }
+
 // clientAddr is the address that the request came from: through trusted proxies, the last one in
 // X-Forwarded-For that is not itself a trusted proxy. What stands further left anybody may have written.
 func (l *HTTP) clientAddr(r *http.Request) netip.Addr {

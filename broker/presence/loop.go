@@ -1,6 +1,10 @@
 package presence
 
-import "time"
+import (
+	"time"
+
+	"github.com/petrelchat/petrel/protocol"
+)
 
 const (
 	aliveEvery = 30 * time.Second
@@ -126,7 +130,10 @@ func (p *Presence) gather(all bool) (ops []op, changes []change, more bool) {
 
 func (p *Presence) carryOut(ops []op) {
 	for _, o := range ops {
-		if o.fn == nil {
+		switch {
+		case o.pair != [2]string{}:
+			p.refresh(o.pair[0], o.pair[1])
+		case o.fn == nil:
 			p.bury(o)
 		}
 	}
@@ -197,7 +204,28 @@ func (p *Presence) settle(u *user, now time.Time) {
 		return
 	}
 	if len(peers) > 0 {
-		p.o.Tell(peers, u.name, visible(is, u.hide).Append(nil))
+		p.tell(peers, u, is)
+	}
+}
+
+// tell publishes what is new about a user. Who hides when they were last seen is not told it of others.
+func (p *Presence) tell(peers []string, u *user, is protocol.Presence) {
+	is = visible(is, u.hide)
+	if is.Seen == 0 {
+		p.o.Tell(peers, u.name, is.Append(nil))
+		return
+	}
+	var see, blind []string
+	for _, name := range peers {
+		if v := p.users[name]; v != nil && v.hide && name != u.name { // who is not in memory is offline and gets nothing
+			blind = append(blind, name)
+		} else {
+			see = append(see, name)
+		}
+	}
+	p.o.Tell(see, u.name, is.Append(nil))
+	if len(blind) > 0 {
+		p.o.Tell(blind, u.name, visible(is, true).Append(nil))
 	}
 }
 

@@ -151,6 +151,13 @@ func (p *Presence) Came(user string) { p.count(user, +1) }
 // Went notes that such a session ended.
 func (p *Presence) Went(user string) { p.count(user, -1) }
 
+// Here reports whether a session that counts is connected now, whatever was published last.
+func (p *Presence) Here(user string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.devices[user] > 0
+}
+
 func (p *Presence) count(user string, by int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -232,23 +239,37 @@ func (p *Presence) Profile(user string) (storage.Profile, error) {
 	return p.asOffline(r), err
 }
 
-// Current returns the presence that was published last, as others may see it.
-func (p *Presence) Current(subject string) (protocol.Presence, error) {
+// Current returns the presence that was published last, as the viewer may see it who may see it at all: who
+// hides when they were last seen does not learn it of others.
+func (p *Presence) Current(viewer, subject string) (protocol.Presence, error) {
 	p.view.RLock()
 	defer p.view.RUnlock()
-	return p.current(subject)
+	hides, err := p.hides(viewer)
+	if err != nil {
+		return protocol.Presence{}, err
+	}
+	return p.current(subject, hides && viewer != subject)
 }
 
-// current is Current with view held.
-func (p *Presence) current(subject string) (protocol.Presence, error) {
+// hides reports whether a user hides when they were last seen. view is held.
+func (p *Presence) hides(user string) (bool, error) {
+	if u := p.users[user]; u != nil {
+		return u.hide, nil
+	}
+	r, err := p.read(user)
+	return r.NoSeen, err
+}
+
+// current is Current with view held. blind: the viewer does not learn when the subject was last seen.
+func (p *Presence) current(subject string, blind bool) (protocol.Presence, error) {
 	if u := p.users[subject]; u != nil {
-		return visible(u.shown, u.hide), nil
+		return visible(u.shown, u.hide || blind), nil
 	}
 	r, err := p.read(subject)
 	if err != nil {
 		return protocol.Presence{}, err
 	}
-	return visible(offline(p.asOffline(r)), r.NoSeen), nil
+	return visible(offline(p.asOffline(r)), r.NoSeen || blind), nil
 }
 
 // SendCurrent calls send with the current presence of subject, or, if that is "", of everybody whom
@@ -261,24 +282,28 @@ func (p *Presence) SendCurrent(viewer, subject string, send func(subject string,
 		if may, err := p.MaySee(viewer, subject); err != nil || !may {
 			return err
 		}
-		return p.sendOne(subject, send)
+		return p.sendOne(viewer, subject, send)
 	}
 	peers, err := Peers(p.o.Store, viewer, MaxGroup)
 	if err != nil {
 		return err
 	}
 	for _, s := range peers {
-		if err := p.sendOne(s, send); err != nil {
+		if err := p.sendOne(viewer, s, send); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *Presence) sendOne(subject string, send func(subject string, payload []byte)) error {
+func (p *Presence) sendOne(viewer, subject string, send func(subject string, payload []byte)) error {
 	p.view.RLock()
 	defer p.view.RUnlock()
-	pr, err := p.current(subject)
+	hides, err := p.hides(viewer)
+	if err != nil {
+		return err
+	}
+	pr, err := p.current(subject, hides && viewer != subject)
 	if err == nil {
 		send(subject, pr.Append(nil))
 	}

@@ -178,7 +178,7 @@ func TestNobodyIsLookedUpForNobody(t *testing.T) {
 		r.p.Came("ann")
 		r.expect()
 		// Who subscribes now gets what would have been published.
-		if pr, err := r.p.Current("ann"); err != nil || pr.State != "online" {
+		if pr, err := r.p.Current("", "ann"); err != nil || pr.State != "online" {
 			t.Errorf("%+v, %v", pr, err)
 		}
 	})
@@ -216,7 +216,7 @@ func TestStatus(t *testing.T) {
 		r.expect("ann offline c", "ann away c")
 		r.p.Close()
 		r = newRig(t, store)
-		if pr, err := r.p.Current("ann"); err != nil || pr.State != "offline" || pr.Text != "c" {
+		if pr, err := r.p.Current("", "ann"); err != nil || pr.State != "offline" || pr.Text != "c" {
 			t.Errorf("after the restart: %+v, %v", pr, err)
 		}
 		r.p.Came("ann")
@@ -293,7 +293,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		gone := r.start.Add(time.Minute).UnixMilli()
 		time.Sleep(5 * time.Minute)
-		if p, _ := r.p.Current("ann"); p.State != "offline" || p.Seen != gone {
+		if p, _ := r.p.Current("", "ann"); p.State != "offline" || p.Seen != gone {
 			t.Errorf("current: %+v", p)
 		}
 		r.setCommitError(nil)
@@ -324,7 +324,7 @@ func TestShortVisitOfSomebodyJustGone(t *testing.T) {
 		left := time.Now().UnixMilli()
 		time.Sleep(time.Minute)
 		r.expect() // offline is what was published last
-		if pr, err := r.p.Current("ann"); err != nil || pr.State != "offline" || pr.Seen != left {
+		if pr, err := r.p.Current("", "ann"); err != nil || pr.State != "offline" || pr.Seen != left {
 			t.Errorf("%+v, %v; want seen %d", pr, err, left)
 		}
 	})

@@ -7,11 +7,13 @@ import (
 	"github.com/petrelchat/petrel/storage"
 )
 
-// op is a change of a profile, or a list of users that a crash left online.
+// op is a change of a profile, a list of users that a crash left online, or two users of whom each is to be
+// told anew what they see of the other.
 type op struct {
 	user string
 	fn   func(r *storage.Profile)
 	lost []string // instead of user and fn
+	pair [2]string
 	done func(error)
 }
 

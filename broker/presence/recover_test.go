@@ -43,7 +43,7 @@ func TestCrash(t *testing.T) {
 				t.Errorf("%s: last seen %v before the crash", what, d)
 			}
 		}
-		pr, err := r.p.Current(all[0])
+		pr, err := r.p.Current("", all[0])
 		if err != nil || pr.State != "offline" {
 			t.Errorf("before Recover: %+v, %v", pr, err)
 		}
@@ -189,7 +189,7 @@ func TestNoSeen(t *testing.T) {
 			t.Errorf("%+v", told)
 		}
 		for range 2 { // within the window, and after it
-			if pr, err := r.p.Current("ann"); err != nil || pr.State != "offline" || pr.Seen != 0 {
+			if pr, err := r.p.Current("", "ann"); err != nil || pr.State != "offline" || pr.Seen != 0 {
 				t.Errorf("%+v, %v", pr, err)
 			}
 			time.Sleep(time.Minute)
@@ -209,7 +209,7 @@ func TestCurrentIsWhatWasPublished(t *testing.T) {
 		time.Sleep(time.Second)
 		r.p.Went("ann")
 		synctest.Wait()
-		if pr, _ := r.p.Current("ann"); pr.State != "online" {
+		if pr, _ := r.p.Current("", "ann"); pr.State != "online" {
 			t.Errorf("within the window: %+v", pr)
 		}
 		r.p.Came("ann")
@@ -294,7 +294,7 @@ func TestConcurrent(t *testing.T) {
 	settled := func(u string, online bool) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		pr, err := p.Current(u)
+		pr, err := p.Current("", u)
 		if err != nil {
 			t.Fatal(err)
 		}

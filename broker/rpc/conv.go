@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"strings"
 
@@ -10,43 +9,6 @@ import (
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
 )
-
-// standing is a conversation as it stands for the caller.
-type standing struct {
-	conv   string
-	m      chat.Member
-	head   uint64 // durable
-	commit uint64 // that wrote the head
-}
-
-// standings returns the caller's conversations in the order of their ids, with their heads; former says
-// whether those too that the caller was in.
-func (c *call) standings(former bool) ([]standing, error) {
-	var all []standing
-	prefix := storage.In(storage.SpaceMembership).Str(c.User)
-	var bad error
-	err := c.o.Store.Scan(prefix, nil, func(k storage.Key, v []byte) bool {
-		conv, _, ok := storage.TakeStr(k[len(prefix):])
-		m, err := storage.DecodeMember(v)
-		if !ok || err != nil {
-			bad = errors.Join(err, storage.ErrRecord)
-			return false
-		}
-		if former || m.Role != chat.RoleNone {
-			all = append(all, standing{conv: conv, m: m})
-		}
-		return true
-	})
-	if err = errors.Join(err, bad); err != nil {
-		return nil, err
-	}
-	for i := range all {
-		if all[i].head, all[i].commit, err = c.o.Hub.Head(all[i].conv); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
 
 type convListParams struct {
 	After string `json:"after"` // of the page before
@@ -61,16 +23,19 @@ type convListReply struct {
 
 // convView is a conversation in a list.
 type convView struct {
-	Conv      string              `json:"conv"`
-	Kind      string              `json:"kind"`
-	Title     string              `json:"title,omitempty"`
-	Role      string              `json:"role"`
-	Head      uint64              `json:"head"`
-	Read      uint64              `json:"read"`
-	Delivered uint64              `json:"delivered"`
-	Unread    uint64              `json:"unread"`
-	At        int64               `json:"at"` // of the last event
-	Last      protocol.EventReply `json:"last"`
+	Conv      string `json:"conv"`
+	Kind      string `json:"kind"`
+	Title     string `json:"title,omitempty"`
+	Role      string `json:"role,omitempty"`
+	Head      uint64 `json:"head"`
+	Read      uint64 `json:"read"`
+	Delivered uint64 `json:"delivered"`
+	Unread    uint64 `json:"unread"`
+	Mentions  int    `json:"mentions,omitempty"` // unread
+	Pending   bool   `json:"pending,omitempty"`  // a message request that waits
+	putAway
+	At   int64               `json:"at"` // of the last event
+	Last protocol.EventReply `json:"last"`
 }
 
 // maxLast is how long the last event may be in a list, encoded; a longer one is a stub.
@@ -123,12 +88,19 @@ type placed struct {
 // inOrder returns the conversations that were there at a snapshot and come behind a place, the last
 // active at that time first.
 func (c *call) inOrder(snapshot uint64, from place) ([]placed, error) {
-	standings, err := c.standings(false)
+	r, err := c.roster()
 	if err != nil {
 		return nil, err
 	}
-	all := make([]placed, 0, len(standings))
-	for _, st := range standings {
+	all := make([]placed, 0, len(r.convs))
+	for i, conv := range r.convs {
+		if !shown(r.members[i]) {
+			continue
+		}
+		st, err := c.stands(conv, r.members[i])
+		if err != nil {
+			return nil, err
+		}
 		p := placed{st, st.commit}
 		if st.commit >= snapshot { // it may have moved since
 			if p.order, err = c.lastBefore(st.conv, snapshot); err != nil {
@@ -185,12 +157,18 @@ func (c *call) addConv(to *list, st standing) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if v.putAway, err = c.putAway(st.conv); err != nil {
+		return false, err
+	}
+	if v.Mentions, err = c.mentions(st.conv, cur, st.m, st.head); err != nil {
+		return false, err
+	}
 	// Asked last: who is a member now could see all that was read before.
 	m, err := c.member(st.conv)
-	if err != nil || m.Role == chat.RoleNone || m.Since > st.head {
+	if err != nil || !shown(m) || m.Since > st.head {
 		return err == nil, err
 	}
-	v.Role = protocol.RoleName(m.Role)
+	v.Role, v.Pending = protocol.RoleName(m.Role), m.Pending()
 	v.Read, v.Delivered = cur.Read, max(cur.Delivered, cur.Read)
 	v.Unread = chat.UnreadAfter(cur, m, st.head)
 	return to.add(&v)

@@ -88,6 +88,9 @@ func deviceRevoke(c *call, p *deviceParams) (any, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, revokeWait)
 	defer cancel()
 	found, err := c.o.Devices.Revoke(ctx, delivery.Key{User: c.User, Client: p.Device})
+	if err == nil && c.o.Push != nil { // a device that was lost learns nothing any more
+		_, err = c.o.Push.Remove(c.User, p.Device)
+	}
 	return deviceParams{p.Device}, deviceResult(found, err)
 }
 

@@ -30,6 +30,7 @@ func (codec) DecodeStored(b []byte) (chat.Event, error)     { return protocol.De
 // it is moved.
 type server struct {
 	t        testing.TB
+	dir      string
 	store    *pebblestore.Store
 	pipeline *hub.Pipeline
 	hub      *hub.Hub
@@ -47,9 +48,31 @@ const epoch = 1767225600000 // 2026-01-01
 
 func newServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t, now: epoch, profiles: &profiles{m: map[string]storage.Profile{}}}
+	s := &server{t: t, dir: t.TempDir(), now: epoch, profiles: &profiles{m: map[string]storage.Profile{}}}
+	s.open()
+	t.Cleanup(s.close)
+	return s
+}
+
+// restart is what a server's end and its next start are to those who ask.
+func (s *server) restart() {
+	s.t.Helper()
+	s.close()
+	s.open()
+}
+
+func (s *server) close() {
+	s.hub.Close()
+	s.registry.Close()
+	s.pipeline.Close()
+	must(s.t, s.store.Close())
+}
+
+func (s *server) open() {
+	t := s.t
+	t.Helper()
 	var err error
-	s.store, err = pebblestore.Open(t.TempDir(), pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
+	s.store, err = pebblestore.Open(s.dir, pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
 	must(t, err)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s.pipeline = hub.NewPipeline(s.store, func(err error) { t.Errorf("pipeline: %v", err) })
@@ -60,6 +83,7 @@ func newServer(t testing.TB) *server {
 	s.hub = hub.New(hub.Options{
 		Store: s.store, Pipeline: s.pipeline, Sink: s.registry, Codec: codec{}, Limits: chat.DefaultLimits(), Now: s.clock, Log: log,
 	})
+	s.hub.SetAudit(true)
 	s.registry.SetHub(s.hub)
 	s.pipeline.Start(s.registry.AfterCommits)
 	s.accounts, err = auth.New(auth.Options{
@@ -76,13 +100,6 @@ func newServer(t testing.TB) *server {
 			return fmt.Sprintf("g%025d", s.ids)
 		},
 	})
-	t.Cleanup(func() {
-		s.hub.Close()
-		s.registry.Close()
-		s.pipeline.Close()
-		must(t, s.store.Close())
-	})
-	return s
 }
 
 func (s *server) clock() int64 {
@@ -205,12 +222,20 @@ func (p *profiles) UpdateProfile(user string, change func(*storage.Profile)) err
 	return nil
 }
 
+func (p *profiles) HidesReads(user string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.m[user].NoRead
+}
+
 func (p *profiles) Seen(_, user string) (protocol.Presence, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen, ok := p.visible[user]
 	return seen, ok
 }
+
+func (p *profiles) Refresh(_, _ string) error { return nil }
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -14,12 +14,44 @@ type settings struct {
 	Join       *string `json:"join"`
 	History    *string `json:"history"`
 	Limit      *uint32 `json:"limit"`
+	Forward    *string `json:"forward"`
+	Expire     *uint32 `json:"expire"`
+	Withdraw   *uint32 `json:"withdraw"`
+	// Perms has the least role for actions; what is not in it stays as it is.
+	Perms map[string]string `json:"perms"`
 }
 
-func (s *settings) change() *chat.InfoChange {
+func (s *settings) change() (*chat.InfoChange, error) {
+	perms, err := permsOf(s.Perms)
 	return &chat.InfoChange{
 		Title: s.Title, About: s.About, Visibility: s.Visibility, Join: s.Join, History: s.History, Limit: s.Limit,
+		Forward: s.Forward, Expire: s.Expire, Withdraw: s.Withdraw, Perms: perms,
+	}, err
+}
+
+// permsOf reads a permission table; nil for one that names nothing.
+func permsOf(names map[string]string) (*chat.Perms, error) {
+	if len(names) == 0 {
+		return nil, nil //nolint:nilnil // nothing is to change
 	}
+	perms := new(chat.Perms)
+	known := 0
+	for _, a := range chat.Actions() {
+		name, ok := names[a.String()]
+		if !ok {
+			continue
+		}
+		known++
+		role, ok := protocol.ParseRole(name)
+		if !ok || role == chat.RoleNone {
+			return nil, chat.Refuse(chat.BadRequest, "perms.%s is the least role: member, moderator, admin or owner", a)
+		}
+		perms[a] = role
+	}
+	if known < len(names) {
+		return nil, chat.Refuse(chat.BadRequest, "perms has an action that there is not: it is post, add, pin, info, delete or call")
+	}
+	return perms, nil
 }
 
 type convParams struct {
@@ -30,6 +62,8 @@ type convParams struct {
 type groupView struct {
 	Conv string `json:"conv"`
 	protocol.InfoView
+	Muted   int64 `json:"muted,omitempty"`   // ms since 1970 before which the caller may not write
+	Pending bool  `json:"pending,omitempty"` // the caller's request to join waits
 }
 
 type groupCreateParams struct {
@@ -49,8 +83,15 @@ func groupCreate(c *call, p *groupCreateParams) (any, error) {
 		if err := c.account("members", user); err != nil {
 			return nil, err
 		}
+		if err := c.mayBring(user); err != nil {
+			return nil, err
+		}
 	}
-	cmd := chat.Command{Op: chat.OpCreate, Info: p.change(), Members: p.Members}
+	change, err := p.change()
+	if err != nil {
+		return nil, err
+	}
+	cmd := chat.Command{Op: chat.OpCreate, Info: change, Members: p.Members}
 	if p.ID != nil {
 		if !chat.ValidGroup(*p.ID) {
 			return nil, chat.Refuse(chat.BadRequest, "id is 1 to 64 of a-z, 0-9 and '-', and does not start with '-'; without it the server gives one")
@@ -91,6 +132,10 @@ func (c *call) view(conv string) (any, error) {
 		}
 		m, _ := st.Member(c.User)
 		view.InfoView = protocol.NewInfoView(&st.Info, st.Count(), m.Role, st.Head)
+		view.Pending = st.Requested(c.User)
+		if m.Muted > c.now {
+			view.Muted = m.Muted
+		}
 		return nil
 	})
 	return view, err
@@ -102,7 +147,11 @@ type groupUpdateParams struct {
 }
 
 func groupUpdate(c *call, p *groupUpdateParams) (any, error) {
-	if err := c.do(p.Conv, chat.Command{Op: chat.OpUpdate, Info: p.change()}); err != nil {
+	change, err := p.change()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.do(p.Conv, chat.Command{Op: chat.OpUpdate, Info: change}); err != nil {
 		return nil, err
 	}
 	return c.view(p.Conv)
@@ -122,10 +171,21 @@ type groupState struct {
 	State string `json:"state"`
 }
 
-func groupJoin(c *call, p *convParams) (any, error) {
-	return groupState{p.Conv, "member"}, c.do(p.Conv, chat.Command{Op: chat.OpJoin})
+type groupJoinParams struct {
+	Conv string `json:"conv"`
+	Text string `json:"text"` // for those who decide about a request
 }
 
+// groupJoin joins an open group, and asks to join one that takes requests.
+func groupJoin(c *call, p *groupJoinParams) (any, error) {
+	res := c.command(p.Conv, chat.Command{Op: chat.OpJoin, Text: p.Text})
+	if res.Pending {
+		return groupState{p.Conv, "pending"}, res.Err
+	}
+	return groupState{p.Conv, "member"}, res.Err
+}
+
+// groupLeave leaves a group; who is none of its members yet takes back their request to join.
 func groupLeave(c *call, p *convParams) (any, error) {
 	return groupState{p.Conv, "left"}, c.do(p.Conv, chat.Command{Op: chat.OpLeave})
 }

@@ -65,7 +65,7 @@ func history(c *call, p *historyParams) (any, error) {
 // readable returns the first seq that the caller may read, and the durable head.
 func (c *call) readable(conv string, head *uint64) (from uint64, err error) {
 	err = c.query(conv, func(v hub.View) error {
-		if err := v.State.MayPost(c.User); err != nil {
+		if err := v.State.MayRead(c.User); err != nil {
 			return err
 		}
 		from, _, _ = v.State.Visible(c.User)
@@ -75,19 +75,29 @@ func (c *call) readable(conv string, head *uint64) (from uint64, err error) {
 	return max(from, 1), err
 }
 
-// events calls fn with events from..to in the order of read, until it returns false. An event that has
-// disappeared is a stub.
+// events calls fn with events from..to in the order of read, until it returns false. An event that was deleted,
+// for everyone or for the caller, or has disappeared, is a stub.
 func (c *call) events(
 	read func(log string, from, to uint64, fn func(storage.Entry) bool) error,
 	log string, from, to uint64, fn func(ev *chat.Event, commit uint64) (bool, error),
 ) error {
+	hides, err := c.hides(log)
+	if err != nil {
+		return err
+	}
 	var bad error
-	err := read(log, from, to, func(e storage.Entry) bool {
+	err = read(log, from, to, func(e storage.Entry) bool {
 		var ev chat.Event
 		if ev, bad = protocol.DecodeStored(e.Data); bad != nil {
 			return false
 		}
-		if ev.Kind == chat.KindGone || ev.Expire > 0 && c.now >= ev.At+int64(ev.Expire)*1000 {
+		hidden := false
+		if ev.Seq = e.Seq; hides != nil {
+			if hidden, bad = hides(&ev); bad != nil {
+				return false
+			}
+		}
+		if hidden || ev.Kind == chat.KindGone || ev.Expire > 0 && c.now >= ev.At+int64(ev.Expire)*1000 {
 			ev = chat.Event{Kind: chat.KindGone, At: ev.At}
 		}
 		ev.Seq = e.Seq
@@ -117,103 +127,4 @@ func (c *call) encodeEvent(ev *chat.Event) []byte {
 		view = protocol.ViewCBOR
 	}
 	return protocol.AppendEvent(nil, view, ev, ev.From == c.User)
-}
-
-type receiptsParams struct {
-	Conv  string `json:"conv"`
-	Seq   uint64 `json:"seq"`
-	After string `json:"after"` // the last user of the page before
-	Limit *int64 `json:"limit"`
-}
-
-type receiptsReply struct {
-	Delivered int   `json:"delivered"`
-	Read      int   `json:"read"` // who hides it is not counted
-	Of        int   `json:"of"`
-	Who       *list `json:"who"`
-	More      bool  `json:"more"`
-}
-
-type receiptView struct {
-	User      string `json:"user"`
-	Delivered bool   `json:"delivered"`
-	Read      bool   `json:"read"`
-}
-
-// receipts says how far an event has come: with the members of now who may see it, its sender aside.
-func receipts(c *call, p *receiptsParams) (any, error) {
-	limit, err := pageOf(p.Limit, 100, 1000)
-	if err != nil {
-		return nil, err
-	}
-	sender, err := c.senderOf(p.Conv, p.Seq)
-	if err != nil {
-		return nil, err
-	}
-	var all []receiptView
-	err = c.query(p.Conv, func(v hub.View) error {
-		if err := v.State.MayPost(c.User); err != nil {
-			return err
-		}
-		for _, user := range v.State.MemberList() {
-			if user == sender || !v.State.CanRead(user, p.Seq) {
-				continue
-			}
-			cur := v.Cursors[user]
-			all = append(all, receiptView{user, max(cur.Delivered, cur.Read) >= p.Seq, cur.Read >= p.Seq})
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	reply := receiptsReply{Of: len(all), Who: c.list(96)}
-	open := true // the page takes more
-	for i := range all {
-		r := &all[i]
-		if r.Read {
-			hides, err := c.hidesReads(r.User)
-			if err != nil {
-				return nil, err
-			}
-			r.Read = !hides
-		}
-		reply.Delivered += count(r.Delivered)
-		reply.Read += count(r.Read)
-		if !open || r.User <= p.After {
-			continue
-		}
-		if open = len(reply.Who.items) < limit; open {
-			if open, err = reply.Who.add(r); err != nil {
-				return nil, err
-			}
-		}
-		reply.More = !open
-	}
-	return reply, nil
-}
-
-// senderOf returns who wrote an event that the caller may read.
-func (c *call) senderOf(conv string, seq uint64) (string, error) {
-	var head uint64
-	from, err := c.readable(conv, &head)
-	if err != nil {
-		return "", err
-	}
-	if seq < from || seq > head {
-		return "", chat.Refuse(chat.NotFound, "the conversation has no such event for you: seq is %d to %d", from, head)
-	}
-	var sender string
-	err = c.events(c.o.Store.Read, conv, seq, seq, func(ev *chat.Event, _ uint64) (bool, error) {
-		sender = ev.From
-		return false, nil
-	})
-	return sender, err
-}
-
-func count(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

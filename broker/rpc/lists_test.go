@@ -216,10 +216,11 @@ func TestSyncRelist(t *testing.T) {
 	ids := crowd(s, 60)
 	var got convs
 	s.ok("alice", "sync", `{}`, &got)
-	if got.Relist || got.Reads == nil || len(got.Convs) != len(ids) {
+	if got.Relist || got.Reads != nil || len(got.Convs) != len(ids) {
 		t.Fatalf("%d conversations, relist %v", len(got.Convs), got.Relist)
 	}
 	s.cursor("alice", ids[7], 0, 3)
+	s.restart() // what moved while the last server ran is not known to this one
 	var r struct{ OK convs }
 	must(t, json.Unmarshal(s.raw("alice", "sync", fmt.Sprintf(`{"since":%q}`, got.Since), 2000), &r))
 	if !r.OK.Relist || r.OK.Reads != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"maps"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 	"github.com/petrelchat/petrel/storage"
 )
 
-// Options is what a Service is made of. Only Now, NewID and Log may be nil.
+// Options is what a Service is made of. Only Now, NewID, PublicURL and Log may be nil.
 type Options struct {
 	Hub      Hub
 	Store    storage.Reader
@@ -28,8 +29,18 @@ type Options struct {
 	Admin    Admin
 
 	Now   func() int64  // ms since 1970
-	NewID func() string // an id for a group: at least 128 random bits as [a-z0-9]{10,64}
-	Log   *slog.Logger
+	NewID func() string // an id for a group, or the code of an invitation: at least 128 random bits as [a-z0-9]{10,64}
+	// Erase removes an account and begins to erase what the user left; nil: that is not offered.
+	Erase  func(ctx context.Context, user string) error
+	Search Searcher // nil: nothing is searched
+	// Webhooks and Bots are what programs use; nil: they are not offered.
+	Webhooks Webhooks
+	Bots     Bots
+	// Push tells those who are away; nil: that is not offered.
+	Push Push
+	// PublicURL is where people reach this server with a browser, without a slash at its end; nil or "": nowhere.
+	PublicURL func() string
+	Log       *slog.Logger
 }
 
 // Service carries out requests. Its methods may be called from any goroutine that may wait for the disk,
@@ -37,6 +48,8 @@ type Options struct {
 type Service struct {
 	o       Options
 	methods map[string]method
+	rosters rosters
+	people  *people
 	cbor    cbor.EncMode
 }
 
@@ -65,28 +78,45 @@ func New(o Options) *Service {
 	if err != nil {
 		panic("rpc: " + err.Error()) // the options are constants
 	}
-	s := &Service{o: o, cbor: mode}
+	s := &Service{o: o, people: newPeople(), cbor: mode}
 	s.methods = map[string]method{
-		"group.create":  with(groupCreate),
-		"group.get":     with(groupGet),
-		"group.update":  with(groupUpdate),
-		"group.delete":  with(groupDelete),
-		"group.join":    with(groupJoin),
-		"group.leave":   with(groupLeave),
-		"member.list":   with(memberList),
-		"member.add":    with(memberAdd),
-		"member.remove": with(memberRemove),
-		"member.role":   with(memberRole),
-		"history":       with(history),
-		"receipts":      with(receipts),
-		"conv.list":     with(convList),
-		"sync":          with(syncSince),
-		"user.get":      with(userGet),
-		"user.update":   with(userUpdate),
-		"device.list":   with(deviceList),
-		"device.revoke": with(deviceRevoke),
-		"device.update": with(deviceUpdate),
+		"group.create":    with(groupCreate),
+		"group.get":       with(groupGet),
+		"group.update":    with(groupUpdate),
+		"group.delete":    with(groupDelete),
+		"group.join":      with(groupJoin),
+		"group.leave":     with(groupLeave),
+		"member.list":     with(memberList),
+		"member.add":      with(memberAdd),
+		"member.remove":   with(memberRemove),
+		"member.role":     with(memberRole),
+		"member.ban":      with(memberBan),
+		"member.unban":    with(memberUnban),
+		"member.mute":     with(memberMute),
+		"member.bans":     with(memberBans),
+		"invite.create":   with(inviteCreate),
+		"invite.list":     with(inviteList),
+		"invite.revoke":   with(inviteRevoke),
+		"invite.accept":   with(inviteAccept),
+		"request.list":    with(requestList),
+		"request.approve": with(requestApprove),
+		"request.deny":    with(requestDeny),
+		"history":         with(history),
+		"receipts":        with(receipts),
+		"receipts.since":  with(receiptsSince),
+		"conv.list":       with(convList),
+		"sync":            with(syncSince),
+		"user.get":        with(userGet),
+		"user.update":     with(userUpdate),
+		"device.list":     with(deviceList),
+		"device.revoke":   with(deviceRevoke),
+		"device.update":   with(deviceUpdate),
 	}
+	maps.Copy(s.methods, peopleMethods())
+	maps.Copy(s.methods, eventMethods())
+	maps.Copy(s.methods, programMethods(&o))
+	maps.Copy(s.methods, searchMethods(&o))
+	maps.Copy(s.methods, pushMethods(&o))
 	for _, name := range o.Admin.Methods() {
 		s.methods[name] = administrative
 	}
@@ -204,13 +234,16 @@ func (c *call) query(conv string, fn func(v hub.View) error) error {
 }
 
 // do has the hub carry out a command of the caller.
-func (c *call) do(conv string, cmd chat.Command) error {
+func (c *call) do(conv string, cmd chat.Command) error { return c.command(conv, cmd).Err }
+
+// command is do with all of the result.
+func (c *call) command(conv string, cmd chat.Command) hub.Result {
 	direct, err := kindOf(conv)
 	if err != nil {
-		return err
+		return hub.Result{Err: err}
 	}
 	cmd.Actor = c.User
-	return c.o.Hub.Do(&hub.Request{Conv: conv, Direct: direct, Cmd: cmd}).Err
+	return c.o.Hub.Do(&hub.Request{Conv: conv, Direct: direct, Cmd: cmd})
 }
 
 // pageOf reads the parameter limit: beyond the most that a method gives it means that most.

@@ -12,9 +12,13 @@ const maxToken = 256
 
 // Every token starts with what it is for. Never reuse a number for another form.
 const (
-	tokenList byte = 1 // conv.list: the snapshot of all pages, and the last row's place in it
-	tokenSync byte = 2 // sync: base, the last row's place, digest
+	tokenList     byte = 1 // conv.list: the snapshot of all pages, and the last row's place in it
+	tokenSync     byte = 3 // sync: base, the last row's place, time; 2 was one with a digest in place of the time
+	tokenReceipts byte = 4 // receipts.since: base, the last row's place, time
 )
+
+// tokenSyncDigest is what the servers before the read audit gave out: it stands for a sync of an unknown time.
+const tokenSyncDigest byte = 2
 
 // place is a place in the order of commits: behind conversation conv of those whose last event has that
 // commit; behind all of them if conv is empty.
@@ -25,15 +29,15 @@ type place struct {
 
 // cursorToken is what a token holds. Clients can only hand it back.
 type cursorToken struct {
-	base   uint64 // list: the snapshot; sync: the commit that the first page started from
-	place  place
-	digest uint64 // sync: of what was unread
+	base  uint64 // list: the snapshot; sync: the commit that the first page started from
+	place place
+	at    int64 // sync: when the last one ended, ms since 1970
 }
 
 func (t cursorToken) encode(kind byte) string {
 	b := binary.AppendUvarint([]byte{kind}, t.base)
 	b = binary.AppendUvarint(b, t.place.commit)
-	b = binary.AppendUvarint(b, t.digest)
+	b = binary.AppendUvarint(b, uint64(t.at))
 	return base64.RawURLEncoding.EncodeToString(append(b, t.place.conv...))
 }
 
@@ -42,16 +46,26 @@ func (t cursorToken) encode(kind byte) string {
 func parseToken(kind byte, field, s string, durable uint64) (t cursorToken, err error) {
 	bad := chat.Refuse(chat.BadRequest, "%s is not what a reply of this method held: leave it out to begin anew", field)
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(s) > maxToken || len(b) == 0 || b[0] != kind {
+	if err != nil || len(s) > maxToken || len(b) == 0 {
+		return t, bad
+	}
+	digest := kind == tokenSync && b[0] == tokenSyncDigest
+	if b[0] != kind && !digest {
 		return t, bad
 	}
 	b = b[1:]
-	for _, p := range []*uint64{&t.base, &t.place.commit, &t.digest} {
+	var at uint64
+	for _, p := range []*uint64{&t.base, &t.place.commit, &at} {
 		n, k := binary.Uvarint(b)
 		if k <= 0 {
 			return t, bad
 		}
 		*p, b = n, b[k:]
+	}
+	if !digest {
+		if t.at = int64(at); t.at < 0 {
+			return t, bad
+		}
 	}
 	if t.place.conv = string(b); len(b) > 0 {
 		if _, err := kindOf(t.place.conv); err != nil {

@@ -26,7 +26,9 @@ type userView struct {
 	Avatar   string             `json:"avatar,omitempty"`
 	Receipts *bool              `json:"receipts,omitempty"` // own profile only
 	LastSeen *bool              `json:"lastseen,omitempty"` // own profile only
+	Messages string             `json:"messages,omitempty"` // own profile only; left out: as the server has it
 	Presence *protocol.Presence `json:"presence,omitempty"`
+	Bot      bool               `json:"bot,omitempty"`
 }
 
 // userGet shows a profile. That a user exists is no secret, for anybody can write to them; where they are
@@ -49,10 +51,13 @@ func (c *call) profile(user string) (any, error) {
 	view := userView{User: user, Name: rec.Name, Avatar: rec.Avatar}
 	if user == c.User {
 		shows, seen := !rec.NoRead, !rec.NoSeen
-		view.Receipts, view.LastSeen = &shows, &seen
+		view.Receipts, view.LastSeen, view.Messages = &shows, &seen, rec.Messages.String()
 	}
 	if presence, ok := c.o.Profiles.Seen(c.User, user); ok {
 		view.Presence = &presence
+	}
+	if c.o.Bots != nil {
+		_, view.Bot = c.o.Bots.IsBot(user)
 	}
 	return view, nil
 }
@@ -62,6 +67,7 @@ type userUpdateParams struct {
 	Avatar   *string `json:"avatar"`
 	Receipts *bool   `json:"receipts"`
 	LastSeen *bool   `json:"lastseen"`
+	Messages *string `json:"messages"`
 }
 
 // userUpdate changes the caller's profile. An empty avatar takes it away.
@@ -73,6 +79,13 @@ func userUpdate(c *call, p *userUpdateParams) (any, error) {
 	}
 	if p.Avatar != nil && (len(*p.Avatar) > maxAvatar || !printable(*p.Avatar)) {
 		return nil, chat.Refuse(chat.BadRequest, "avatar is a reference of at most %d bytes without control characters", maxAvatar)
+	}
+	var messages chat.Messages
+	if p.Messages != nil && *p.Messages != "" {
+		ok := false
+		if messages, ok = chat.ParseMessages(*p.Messages); !ok {
+			return nil, chat.Refuse(chat.BadRequest, "messages is anyone, requests or shared; empty: as the server has it")
+		}
 	}
 	if *p != (userUpdateParams{}) {
 		err := c.o.Profiles.UpdateProfile(c.User, func(rec *storage.Profile) {
@@ -87,6 +100,9 @@ func userUpdate(c *call, p *userUpdateParams) (any, error) {
 			}
 			if p.LastSeen != nil {
 				rec.NoSeen = !*p.LastSeen
+			}
+			if p.Messages != nil {
+				rec.Messages = messages
 			}
 			rec.Modified = c.now
 		})

@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
-	"github.com/petrelchat/petrel/broker/hub"
-	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
 )
@@ -43,22 +42,33 @@ func (u *Upkeep) shorten(s Settings, now time.Time) (more bool, err error) {
 			return false, err
 		}
 	}
-	var b storage.Batch
+	var b storage.Batch // of users' own logs
 	var errs []error
+	var waits []func() error
 	room := cutStep
 	for looks := 0; looks < lookStep && room > 0 && len(w.todo) > 0; looks++ {
-		n, all, err := u.cut(&b, w.todo[0], s, now, room)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", w.todo[0], err))
+		log := w.todo[0]
+		below, n, all, err := u.cut(log, s, now, room)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", log, err))
+		case n > 0 && strings.HasPrefix(log, "@"):
+			b.Truncate(log, below)
+		case n > 0:
+			waits = append(waits, u.o.Owners.Cut(log, below))
 		}
 		room -= n
 		if all || err != nil {
 			w.todo = w.todo[1:]
 		}
 	}
-	if err := u.commit(&b); err != nil {
+	failed := u.commit(&b)
+	for _, wait := range waits {
+		failed = errors.Join(failed, wait())
+	}
+	if failed != nil {
 		*w = logSweep{}
-		return false, err
+		return false, failed
 	}
 	if more = len(w.todo) > 0 || w.space < len(logSpaces); !more {
 		*w = logSweep{}
@@ -96,11 +106,12 @@ func (u *Upkeep) nextLogs(w *logSweep) error {
 	return nil
 }
 
-// cut adds the end of up to most old events of a log to the batch. all says that no more are to go.
-func (u *Upkeep) cut(b *storage.Batch, log string, s Settings, now time.Time, most int) (n int, all bool, err error) {
+// cut finds the end of up to most old events of a log: all before the seq below are to go, n of them. all
+// says that no more are.
+func (u *Upkeep) cut(log string, s Settings, now time.Time, most int) (below uint64, n int, all bool, err error) {
 	head, _, err := u.o.Store.Head(log)
 	if err != nil || head <= 1 {
-		return 0, true, err
+		return 0, 0, true, err
 	}
 	keep := uint64(1) // from here on length lets stay
 	if s.LogLength > 0 && head > uint64(s.LogLength) {
@@ -110,7 +121,6 @@ func (u *Upkeep) cut(b *storage.Batch, log string, s Settings, now time.Time, mo
 	if s.LogAge > 0 {
 		oldest = now.Add(-s.LogAge).UnixMilli()
 	}
-	var gone []chat.Event
 	var bad error
 	all = true
 	err = u.o.Store.Read(log, 0, head-1, func(e storage.Entry) bool {
@@ -119,44 +129,16 @@ func (u *Upkeep) cut(b *storage.Batch, log string, s Settings, now time.Time, mo
 			bad = err
 			return false
 		}
-		if len(gone) == most {
+		if n == most {
 			all = false
 			return false
 		}
-		ev.Seq = e.Seq // also of one that can't be read
-		gone = append(gone, ev)
+		below = e.Seq + 1 // also of one that can't be read
+		n++
 		return true
 	})
-	if err = errors.Join(err, bad); err != nil || len(gone) == 0 {
-		return 0, true, err
+	if err = errors.Join(err, bad); err != nil {
+		return 0, 0, true, err
 	}
-	for i := range gone {
-		if err := u.cutRecords(b, log, &gone[i]); err != nil {
-			return 0, true, err
-		}
-	}
-	b.Truncate(log, gone[len(gone)-1].Seq+1)
-	return len(gone), all, nil
-}
-
-// cutRecords adds the end of what stands beside an event to the batch. The retry key goes too, whatever
-// its age: what it answers with would name an event that nobody can get. The id may have been used again
-// after its key had grown old: then the key is another event's.
-func (u *Upkeep) cutRecords(b *storage.Batch, conv string, ev *chat.Event) error {
-	if ev.Expire > 0 {
-		b.Delete(ExpireKey(conv, ev))
-	}
-	if ev.ID == "" || ev.From == "" {
-		return nil
-	}
-	key := hub.RetryKey(conv, ev.From, ev.ID)
-	v, ok, err := u.o.Store.Get(key)
-	if err != nil || !ok {
-		return err
-	}
-	p, err := storage.DecodePrior(v)
-	if err == nil && p.Seq == ev.Seq {
-		b.Delete(key)
-	}
-	return err
+	return below, n, all, nil
 }

@@ -2,14 +2,15 @@
 // logs are held to the configured length and age, and retry keys and audit entries grow old.
 //
 // Start with [New] and [Upkeep.Start]; [Upkeep.Set] takes over changed settings, [Upkeep.Close] stops
-// it. Close it before the registry, the hub and the pipeline: what it commits goes through them.
+// it. Close it before the registry, the hub and the pipeline: what it commits goes through them. What it takes
+// out of a conversation is done by the conversation's owner, who knows what hangs on it.
 //
-// One goroutine does everything, in steps of at most a few hundred records, each one commit, and rests
-// after a step for as long as it took at least, so that messages keep the machine. All batches are
-// Vital: a full disk is when tidying up is wanted most. A step that fails is logged and tried again
+// One goroutine does everything, in steps of at most a few hundred records, and rests after a step for as
+// long as it took at least, so that messages keep the machine. All batches are Vital unless an owner puts
+// messages into the same one: a full disk is when tidying up is wanted most. A step that fails is logged and tried again
 // later; the jobs do not wait for one another.
 //
-// A retry key outlives the text of an event that disappeared, with the 64 bits of hash that it holds:
+// A retry key outlives the text of an event that was deleted or has disappeared, with the 64 bits of hash that it holds:
 // without it, a device that never saw its PUBACK would bring the text back. Whoever has the disk could
 // test guesses of a short text against that hash until the key is as old as Settings.RetryKeys.
 package upkeep
@@ -20,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/petrelchat/petrel/broker/hub"
 	"github.com/petrelchat/petrel/storage"
 )
 
@@ -37,18 +39,31 @@ const (
 	DefaultAuditMax = 100_000
 )
 
-// Settings say how long things are kept. A zero value is no bound.
+// Settings say how long things are kept. A zero value is no bound, of Reads it keeps nothing.
 type Settings struct {
 	LogLength int           // newest events of a log, a user's own log included
 	LogAge    time.Duration // of events; the newest one of a log always stays
 	RetryKeys time.Duration // age of the event that an idempotency key stands for
 	AuditAge  time.Duration // of audit entries
 	AuditMax  int           // newest audit entries
+	Reads     time.Duration // age of entries of the read audit; 0: none are kept
 }
 
-// Options of an Upkeep. Store and Commit are required.
+// Owners decide about conversations, and alone take something out of them. Each method hands its work over;
+// wait returns when that is durable.
+type Owners interface {
+	// Disappear has events end whose time is over.
+	Disappear(conv string, due []hub.Due) (wait func() error)
+	// Cut removes the events before a seq.
+	Cut(conv string, below uint64) (wait func() error)
+}
+
+var _ Owners = (*hub.Hub)(nil)
+
+// Options of an Upkeep. Store, Commit and Owners are required.
 type Options struct {
-	Store storage.Reader
+	Store  storage.Reader
+	Owners Owners
 
 	// Commit stores a batch and returns after the sync.
 	Commit func(b *storage.Batch) error
@@ -87,6 +102,8 @@ type Upkeep struct {
 	logs   logSweep
 	retry  retrySweep
 	trail  auditSweep
+	hidden hiddenSweep
+	reads  readSweep
 	extras int
 }
 
@@ -98,10 +115,10 @@ type job struct {
 	next  time.Time
 }
 
-// New returns an Upkeep that does nothing yet. It panics without Store or Commit.
+// New returns an Upkeep that does nothing yet. It panics without Store, Commit or Owners.
 func New(o Options) *Upkeep {
-	if o.Store == nil || o.Commit == nil {
-		panic("upkeep: Options needs Store and Commit")
+	if o.Store == nil || o.Commit == nil || o.Owners == nil {
+		panic("upkeep: Options needs Store, Commit and Owners")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -125,6 +142,8 @@ func New(o Options) *Upkeep {
 		{name: "retention of logs", every: o.Sweep, step: u.shorten},
 		{name: "retry keys", every: o.Sweep, step: u.forgetRetries},
 		{name: "audit entries", every: o.Sweep, step: u.pruneAudit},
+		{name: "hidden events", every: o.Sweep, step: u.forgetHidden},
+		{name: "read audit", every: o.Sweep, step: u.forgetReads},
 	}
 	return u
 }
@@ -217,7 +236,8 @@ func (u *Upkeep) first() *job {
 
 // beginAnew starts new rounds of what the settings are about.
 func (u *Upkeep) beginAnew() {
-	u.logs, u.retry, u.trail = logSweep{}, retrySweep{}, auditSweep{}
+	u.logs, u.retry, u.trail, u.reads = logSweep{}, retrySweep{}, auditSweep{}, readSweep{}
+	u.hidden = hiddenSweep{}
 	now := time.Now()
 	for _, j := range u.jobs[2:] {
 		j.next = now

@@ -43,15 +43,21 @@ func run(t *testing.T, o upkeep.Options, before, fn func(b *bench)) {
 			t.Fatal(err)
 		}
 		b := &bench{T: t, store: st}
-		o.Store, o.Commit, o.Now = st, b.commit, b.now
 		if o.Log == nil {
 			o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 		}
+		// No owner puts messages beside what upkeep wants: its batches can be judged like upkeep's own.
+		pipe := hub.NewPipeline(observed{st, b}, func(error) {})
+		pipe.Start(nil)
+		owners := hub.New(hub.Options{Store: observed{st, b}, Pipeline: pipe, Sink: nobody{}, Codec: codec{}, Limits: chat.DefaultLimits(), Log: o.Log})
+		o.Store, o.Owners, o.Commit, o.Now = st, owners, b.commit, b.now
 		b.u = upkeep.New(o)
 		before(b)
 		b.u.Start()
 		fn(b)
 		b.u.Close()
+		owners.Close()
+		pipe.Close()
 		if err := st.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -59,22 +65,46 @@ func run(t *testing.T, o upkeep.Options, before, fn func(b *bench)) {
 }
 
 func (b *bench) commit(batch *storage.Batch) error {
+	p, err := observed{b.store, b}.Commit(batch)
+	if err != nil {
+		return err
+	}
+	return p.Wait()
+}
+
+// observed is the store with an eye on what is committed.
+type observed struct {
+	storage.Store
+	b *bench
+}
+
+func (o observed) Commit(batch *storage.Batch) (storage.Pending, error) {
+	b := o.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.fail != nil {
-		return b.fail
+		return nil, b.fail
 	}
 	if !batch.Vital {
 		b.Error("a batch is not vital")
 	}
 	b.commits++
 	b.largest = max(b.largest, batch.Len())
-	p, err := b.store.Commit(batch)
-	if err != nil {
-		return err
-	}
-	return p.Wait()
+	return o.Store.Commit(batch)
 }
+
+// nobody is who is told of events.
+type nobody struct{}
+
+func (nobody) Begin()                 {}
+func (nobody) Deliver(*hub.Delivery)  {}
+func (nobody) Moved(*hub.CursorMoved) {}
+func (nobody) End(uint64)             {}
+
+type codec struct{}
+
+func (codec) EncodeStored(dst []byte, e *chat.Event) []byte { return protocol.EncodeStored(dst, e) }
+func (codec) DecodeStored(b []byte) (chat.Event, error)     { return protocol.DecodeStored(b) }
 
 func (b *bench) now() time.Time {
 	b.mu.Lock()
@@ -136,7 +166,7 @@ func (b *bench) post(log string, n int, fill func(i int, ev *chat.Event)) {
 				batch.Set(hub.RetryKey(log, ev.From, ev.ID), storage.AppendPrior(nil, chat.Prior{Seq: seq, Hash: 1}))
 			}
 			if ev.Expire > 0 {
-				batch.Set(upkeep.ExpireKey(log, &ev), nil)
+				batch.Set(hub.ExpireKey(log, hub.DueOf(&ev)), nil)
 			}
 		}
 		batch.Set(storage.In(storage.SpaceConv).Str(log), storage.Marshal(storage.Conv{}))
@@ -313,6 +343,26 @@ func TestAge(t *testing.T) {
 	})
 }
 
+// TestHidden: what a user deleted for themselves is noted for as long as it is there.
+func TestHidden(t *testing.T) {
+	run(t, upkeep.Options{}, func(b *bench) {
+		b.post(conv, 100, nil)
+		b.put(func(batch *storage.Batch) {
+			for _, seq := range []uint64{1, 49, 50, 51, 100} {
+				batch.Set(storage.HiddenKey("anna", conv, seq), nil)
+				batch.Set(storage.HiddenKey("bob", conv, seq), nil)
+			}
+		})
+	}, func(b *bench) {
+		wait(2 * time.Minute)
+		b.want("before a cut", b.count(storage.SpaceHidden), 10)
+		b.later(time.Second, upkeep.Settings{LogLength: 51})
+		b.later(time.Second, upkeep.Settings{LogLength: 51})
+		b.want("conversation", b.span(conv), "50-100")
+		b.want("after a cut", b.count(storage.SpaceHidden), 6)
+	})
+}
+
 // TestRetryKeys: keys go with the age of their events, and those of events that were cut off always.
 func TestRetryKeys(t *testing.T) {
 	const day = 24 * time.Hour
@@ -450,6 +500,6 @@ func TestClose(t *testing.T) {
 		wait(10 * time.Minute)
 		b.want("left after Close", b.count(storage.SpaceExpire), left)
 	})
-	u := upkeep.New(upkeep.Options{Store: &pebblestore.Store{}, Commit: func(*storage.Batch) error { return nil }})
+	u := upkeep.New(upkeep.Options{Store: &pebblestore.Store{}, Owners: &hub.Hub{}, Commit: func(*storage.Batch) error { return nil }})
 	u.Close()
 }

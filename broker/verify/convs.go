@@ -3,7 +3,7 @@ package verify
 import (
 	"bytes"
 
-	"github.com/petrelchat/petrel/broker/upkeep"
+	"github.com/petrelchat/petrel/broker/hub"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
@@ -33,13 +33,16 @@ func (c *checker) members() {
 			c.wrong(k, "the record of a member can't be read")
 			return
 		}
+		if c.outsider(k, conv, user, m) {
+			return
+		}
 		head := c.spanOf(conv).head
 		switch {
 		case m.Joined == 0 || m.Since == 0 || m.Since > m.Joined:
 			c.wrong(k, "the member joined at %d and sees what is from %d on", m.Joined, m.Since)
 		case m.Joined > head || m.Left > head:
 			c.wrong(k, "the member joined at %d and left at %d, but the log ends at %d", m.Joined, m.Left, head)
-		case (m.Role == chat.RoleNone) != (m.Left != 0) || m.Left != 0 && m.Left <= m.Joined:
+		case (m.Role == chat.RoleNone && !m.Pending()) != (m.Left != 0) || m.Left != 0 && m.Left <= m.Joined:
 			c.wrong(k, "role %d, joined at %d and left at %d don't go together", m.Role, m.Joined, m.Left)
 		}
 		if w, ok := c.get(storage.In(storage.SpaceMembership).Str(user).Str(conv)); !ok || !bytes.Equal(v, w) {
@@ -120,19 +123,19 @@ func (c *checker) retryKeys() {
 func (c *checker) expiring() {
 	c.scan(storage.SpaceExpire, func(k, _ storage.Key, _ []byte) {
 		c.sum.Expiring++
-		due, conv, seq, ok := upkeep.TakeExpireKey(k)
+		conv, due, ok := hub.TakeExpireKey(k)
 		if !ok {
 			c.wrong(k, "the time of an event to disappear can't be read")
 			return
 		}
 		s := c.spanOf(conv)
-		if seq < s.first || seq > s.head || s.head == 0 {
-			c.wrong(k, "entry %d of %s is to disappear, but is not there", seq, conv)
+		if due.Seq < s.first || due.Seq > s.head || s.head == 0 {
+			c.wrong(k, "entry %d of %s is to disappear, but is not there", due.Seq, conv)
 			return
 		}
-		ev, ok := c.eventAt(conv, seq)
-		if ok && (ev.Expire == 0 || uint64(ev.At)+ev.Expire*1000 != due) {
-			c.wrong(k, "entry %d of %s does not disappear then", seq, conv)
+		ev, ok := c.eventAt(conv, due.Seq)
+		if ok && (ev.Expire == 0 || hub.DueOf(&ev) != due) {
+			c.wrong(k, "entry %d of %s does not disappear then", due.Seq, conv)
 		}
 	})
 }

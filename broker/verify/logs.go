@@ -15,6 +15,7 @@ import (
 // logs checks every log: its entries one after the other, and what they make of the conversation.
 func (c *checker) logs() {
 	var err error
+	_, c.viewed = c.get(hub.ViewsKey())
 	if c.cutoff, err = upkeep.RetryCutoff(c.r); err != nil {
 		c.wrong(upkeep.RetryCutoffKey(), "it can't be read")
 		c.cutoff = math.MaxInt64
@@ -65,6 +66,7 @@ func (c *checker) log(log string) {
 	}
 	if !own {
 		l.records()
+		c.views(log)
 	}
 }
 
@@ -122,18 +124,21 @@ func (l *logCheck) event(ev *chat.Event, data []byte) {
 	if ev.Seq == 1 && !l.direct && ev.Kind != chat.KindCreate {
 		c.wrongAt(l.log, ev.Seq, "a group begins with its creation, and this is another event")
 	}
+	if l.direct && ev.Seq == 1 && ev.Kind == chat.KindGone {
+		l.st = nil // whether it was a request is gone with it
+	}
 	if l.st != nil {
 		l.st.Apply(ev)
 	}
 	if ev.Kind == chat.KindGone {
 		c.sum.Gone++
-		if stone := upkeep.Tombstone(ev); !bytes.Equal(protocol.EncodeStored(nil, &stone), data) {
+		if stone := chat.Tombstone(ev); !bytes.Equal(protocol.EncodeStored(nil, &stone), data) {
 			c.wrongAt(l.log, ev.Seq, "it has disappeared, but not all of it")
 		}
 		return
 	}
 	if ev.Expire > 0 {
-		if _, ok := c.get(upkeep.ExpireKey(l.log, ev)); !ok {
+		if _, ok := c.get(hub.ExpireKey(l.log, hub.DueOf(ev))); !ok {
 			c.wrongAt(l.log, ev.Seq, "it is to disappear, but nothing says when: it will stay")
 		}
 	}
@@ -200,7 +205,7 @@ func (l *logCheck) records() {
 		switch {
 		case !ok:
 			c.wrong(k, "by the log this user never was a member")
-		case m != want:
+		case m.OfLog() != want.OfLog():
 			c.wrong(k, "the member is not what the log leads to: role %d since %d, joined %d, left %d instead of role %d since %d, joined %d, left %d",
 				m.Role, m.Since, m.Joined, m.Left, want.Role, want.Since, want.Joined, want.Left)
 		}

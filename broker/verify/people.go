@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"strings"
@@ -68,14 +69,39 @@ func (c *checker) profiles() {
 	})
 }
 
+// audit follows the chain: each entry has the hash of the one before. What retention took away is missing at
+// the beginning only, and a record has the hash of the last.
 func (c *checker) audit() {
+	var hash []byte // of the entry before; nil: there is none
+	var number uint64
+	chained := false
 	c.scan(storage.SpaceAudit, func(k, rest storage.Key, v []byte) {
 		c.sum.Audited++
 		var entry struct {
-			Version int `json:"v"`
+			Version int     `json:"v"`
+			Prev    *[]byte `json:"prev"` // nil: from before there was a chain
 		}
 		if len(rest) != 16 || json.Unmarshal(v, &entry) != nil || entry.Version != 1 {
 			c.wrong(k, "the audit entry can't be read")
+			return
 		}
+		_, rest, _ = storage.TakeU64(rest)
+		n, _, _ := storage.TakeU64(rest)
+		switch {
+		case hash == nil: // what was before is not there any more
+		case entry.Prev == nil && chained:
+			c.wrong(k, "the audit entry stands outside the chain: somebody else than the server wrote it")
+		case entry.Prev != nil && (!bytes.Equal(*entry.Prev, hash) || n != number+1):
+			c.wrong(k, "an audit entry before it was changed or removed")
+		}
+		hash, number, chained = storage.AuditHash(k, v), n, chained || entry.Prev != nil
 	})
+	var head storage.AuditHead
+	k := storage.AuditHeadKey()
+	switch v, ok := c.get(k); {
+	case ok && storage.Unmarshal(v, &head) != nil:
+		c.wrong(k, "the head of the audit trail can't be read")
+	case ok && hash != nil && (!bytes.Equal(head.Hash, hash) || head.Number != number), !ok && chained:
+		c.wrong(k, "the newest audit entries were changed or removed")
+	}
 }

@@ -54,6 +54,7 @@ func build(t *testing.T) *house {
 	h.hub = hub.New(hub.Options{Store: st, Pipeline: h.pipe, Sink: h.reg, Codec: codec{}, Limits: chat.DefaultLimits(), Log: log})
 	h.reg.SetHub(h.hub)
 	h.pipe.Start(h.reg.AfterCommits)
+	h.must(hub.BuildViews(st, codec{}, h.pipe.CommitWait, log))
 	h.auth, err = auth.New(auth.Options{Store: st, Commit: h.pipe.CommitWait, Now: time.Now, Argon2: auth.Params{MemoryKiB: 8 << 10, Time: 1, Threads: 1}})
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +127,7 @@ func (h *house) publish(topic string, retain bool) {
 // live has all kinds of things happen.
 func (h *house) live() {
 	h.t.Helper()
-	title, open := "Birds", chat.JoinOpen
+	title, open, asking := "Birds", chat.JoinOpen, chat.JoinRequest
 	phone := h.device("anna", "phone", "c/+/json", "home/#", "u/anna/events")
 	h.device("bob", "phone", "c/+/text/+", "home/+")
 	h.do("birds", chat.Command{Op: chat.OpCreate, Actor: "anna", Members: []string{"bob", "carl"}, Info: &chat.InfoChange{Title: &title, Join: &open}})
@@ -135,6 +136,20 @@ func (h *house) live() {
 	h.do("birds", chat.Command{Op: chat.OpLeave, Actor: "carl"})
 	h.do("birds", chat.Command{Op: chat.OpRole, Actor: "anna", User: "bob", Role: chat.RoleAdmin})
 	h.do("birds", chat.Command{Op: chat.OpUpdate, Actor: "anna", Info: &chat.InfoChange{About: &title}})
+	root := h.post("birds", "anna", chat.Event{Text: "two of them"})
+	h.post("birds", "bob", chat.Event{Text: "no, three", Re: h.post("birds", "bob", chat.Event{Text: "I see them", Re: root})})
+	h.post("birds", "bob", chat.Event{Kind: chat.KindReact, Emoji: "👍", Re: root})
+	h.post("birds", "anna", chat.Event{Kind: chat.KindEdit, Text: "three of them", Re: root})
+	h.post("birds", "anna", chat.Event{Kind: chat.KindPin, Re: root})
+	h.post("birds", "anna", chat.Event{Kind: chat.KindDelete, Re: h.post("birds", "anna", chat.Event{Text: "oops", Re: root})})
+	h.do("birds", chat.Command{Op: chat.OpBan, Actor: "anna", User: "mallory"}) // never was a member
+	h.do("birds", chat.Command{Op: chat.OpInvite, Actor: "anna", Code: "abc", Invite: chat.Invite{Uses: 2}})
+	h.do("birds", chat.Command{Op: chat.OpAccept, Actor: "fay", Code: "abc"})
+	h.do("birds", chat.Command{Op: chat.OpBan, Actor: "anna", User: "fay"})
+	h.do("birds", chat.Command{Op: chat.OpUpdate, Actor: "anna", Info: &chat.InfoChange{Join: &asking}})
+	h.do("birds", chat.Command{Op: chat.OpJoin, Actor: "gus"})
+	h.do("birds", chat.Command{Op: chat.OpJoin, Actor: "hal", Text: "please"})
+	h.do("birds", chat.Command{Op: chat.OpDeny, Actor: "anna", User: "gus"})
 	h.do("gone", chat.Command{Op: chat.OpCreate, Actor: "dora", Members: []string{"bob"}, Info: &chat.InfoChange{Title: &title}})
 	h.do("gone", chat.Command{Op: chat.OpEnd, Actor: "dora"})
 	for _, id := range []string{"1", "2", "3"} {

@@ -62,10 +62,12 @@ type Summary struct {
 
 	Logs, OwnLogs, Events, Gone         int64 // Logs: of conversations; Gone: stubs of events that disappeared
 	Conversations, Members, Cursors     int64
-	RetryKeys, Expiring                 int64
+	Requests, Invites                   int64 // to join groups
+	RetryKeys, Expiring, Views          int64
 	Sessions, Positions, Filters        int64
 	Refs, Messages, Retained, Wills     int64
 	Accounts, Tokens, Profiles, Audited int64
+	Bots, Webhooks                      int64
 	Journal                             int64
 
 	Warnings, Errors int64
@@ -78,7 +80,7 @@ func (s Summary) OK() bool { return s.Errors == 0 }
 type lastCommitter interface{ LastCommit() uint64 }
 
 // Check reads everything that a store shows and reports what is wrong with it, in no particular order.
-// Its memory is bounded but for the members of one conversation, the filters of one session and 16 bytes
+// Its memory is bounded but for the members and the views of one conversation, the filters of one session and 16 bytes
 // for each session. An error means that the store could not be read to the end; what is wrong in it is no error.
 func Check(r storage.Reader, report func(Problem)) (Summary, error) {
 	c := &checker{r: r, report: report}
@@ -88,10 +90,11 @@ func Check(r storage.Reader, report func(Problem)) (Summary, error) {
 	}
 	for _, part := range []func(){
 		c.sessionIDs, // first: others ask whether a session is there
-		c.logs, c.conversations, c.members, c.memberships, c.cursors, c.retryKeys, c.expiring,
+		c.logs, c.conversations, c.members, c.memberships, c.gate, c.cursors, c.reads, c.retryKeys, c.expiring, c.strayViews, c.hidden,
+		c.contacts, c.blocks, c.private,
 		c.sessions, c.sessionEnds, c.positions, c.filters, c.packetIDs, c.reserved, c.journal,
 		c.refs, c.messages, c.retained, c.wills,
-		c.accounts, c.tokens, c.profiles, c.audit, c.strangers,
+		c.accounts, c.tokens, c.bots, c.webhooks, c.profiles, c.audit, c.strangers,
 	} {
 		if part(); c.err != nil {
 			return c.sum, fmt.Errorf("verify: %w", c.err)
@@ -112,6 +115,7 @@ type checker struct {
 	sids   []uint64 // sorted
 	ending []uint64 // sorted: sessions that are being removed
 	cutoff int64    // events before it may have lost their retry keys
+	viewed bool     // the store has views: it is not of an older version
 	span   span
 }
 
@@ -202,7 +206,11 @@ func (c *checker) strangers() {
 		storage.SpaceRetry, storage.SpaceExpire, storage.SpaceJournal, storage.SpaceAccount, storage.SpaceProfile,
 		storage.SpaceToken, storage.SpaceSession, storage.SpaceSessionEnd, storage.SpacePosition, storage.SpaceInflight,
 		storage.SpaceFilter, storage.SpaceMessage, storage.SpaceRef, storage.SpaceReceived, storage.SpaceReleased,
-		storage.SpaceRetained, storage.SpaceWill, storage.SpaceAudit, storage.SpaceShare, storage.SpaceSharer,
+		storage.SpaceRetained, storage.SpaceWill, storage.SpaceAudit, storage.SpaceShare, storage.SpaceSharer, storage.SpaceBot, storage.SpaceWebhook, storage.SpaceHookNext, storage.SpaceRead,
+		storage.SpaceRequest, storage.SpaceInvite, storage.SpaceCode,
+		storage.SpaceAct, storage.SpaceReaction, storage.SpaceThread, storage.SpaceThreadSum, storage.SpacePin, storage.SpaceHidden,
+		storage.SpaceContact, storage.SpaceBlock, storage.SpaceSetting, storage.SpaceReport, storage.SpaceUntold, storage.SpaceErasing, storage.SpaceDerived,
+		storage.SpacePush, storage.SpaceNotice,
 	}
 	for s := 1; s < 256; s++ {
 		if slices.Contains(known, storage.Space(s)) {

@@ -47,7 +47,7 @@ func TestHealthy(t *testing.T) {
 		t.Error(p)
 	}
 	want := verify.Summary{
-		LastCommit: h.store.LastCommit(), Logs: 3, OwnLogs: 4, Events: sum.Events, Conversations: 3, Members: 7,
+		LastCommit: h.store.LastCommit(), Logs: 3, OwnLogs: 6, Events: sum.Events, Gone: 1, Conversations: 3, Members: 9, Requests: 2, Invites: 1, Views: 11,
 		Cursors: sum.Cursors, RetryKeys: 5, Expiring: 1, Sessions: 2, Positions: 2, Filters: 2, Refs: 3, Messages: 1, Retained: 2,
 		Wills: 1, Accounts: 1, Tokens: 1, Profiles: 1, Audited: 2, Journal: sum.Journal,
 	}
@@ -197,6 +197,23 @@ func corruptions() []corruption {
 			b.Set(key(storage.SpaceExpire).U64(77).Str("birds").U64(2), nil)
 		}, "does not disappear then"},
 		{"disappears without being there", put(key(storage.SpaceExpire).U64(77).Str("birds").U64(200), nil), "entry 200 of birds is to disappear"},
+		{"request that can't be read", put(storage.RequestKey("birds", "eve"), []byte("?")), "the request to join can't be read"},
+		{"request of a member", put(storage.RequestKey("birds", "bob"), storage.EncodeRequest(chat.Request{At: 1})), "is a member already"},
+		{"request to nowhere", put(storage.RequestKey("nowhere", "eve"), storage.EncodeRequest(chat.Request{At: 1})), "there is no such group"},
+		{"request to what ended", put(storage.RequestKey("gone", "eve"), storage.EncodeRequest(chat.Request{At: 1})), "the group has ended"},
+		{"half closed request", put(storage.RequestKey("birds", "eve"), storage.EncodeRequest(chat.Request{At: 1, Closed: 2})), "whether it waits"},
+		{"invitation that can't be read", put(storage.InviteKey("birds", "aaa"), []byte("?")), "the invitation can't be read"},
+		{"invitation without a code", put(storage.InviteKey("birds", "aaa"), storage.EncodeInvite(chat.Invite{By: "anna"})), "leads elsewhere, or nowhere"},
+		{"invitation of a stranger", put(storage.InviteKey("birds", "aaa"), storage.EncodeInvite(chat.Invite{By: "eve"})), "never was a member"},
+		{"invitation for too many", put(storage.InviteKey("birds", "aaa"), storage.EncodeInvite(chat.Invite{By: "anna", Uses: 1, Used: 2})), "2 have come"},
+		{"code without an invitation", put(storage.CodeKey("bbb"), []byte("birds")), "has no such invitation"},
+		{"banned stranger has a past", put(key(storage.SpaceMember).Str("birds").Str("eve"), member(chat.Member{Left: 2, Banned: -1})), "never was a member, but has role"},
+		{"banned stranger among members", func(_ *testing.T, _ *house, b *storage.Batch) {
+			rec := member(chat.Member{Banned: -1})
+			b.Set(key(storage.SpaceMember).Str("birds").Str("eve"), rec)
+			b.Set(key(storage.SpaceMembership).Str("eve").Str("birds"), rec)
+		}, "has the conversation among theirs"},
+		{"ban that nobody decided", put(key(storage.SpaceMember).Str("birds").Str("eve"), member(chat.Member{Banned: -1})), "by the log this user never was a member"},
 		{"bad time", put(key(storage.SpaceExpire).U64(7), nil), "time of an event to disappear can't be read"},
 		{"no record", drop(birds), "the conversation has no record"},
 		{"bad conversation", put(birds, []byte("?")), "record of a conversation can't be read"},
@@ -416,9 +433,9 @@ func TestAged(t *testing.T) {
 	for seq := uint64(1); gone.Expire == 0; seq++ {
 		gone = h.event("birds", seq)
 	}
-	stone := upkeep.Tombstone(&gone)
+	stone := chat.Tombstone(&gone)
 	b.Erase("birds", gone.Seq, protocol.EncodeStored(nil, &stone))
-	b.Delete(upkeep.ExpireKey("birds", &gone))
+	b.Delete(hub.ExpireKey("birds", hub.DueOf(&gone)))
 	// The key of the second event grew old.
 	b.Delete(hub.RetryKey("anna~bob", "anna", "2"))
 	b.Set(upkeep.RetryCutoffKey(), binary.BigEndian.AppendUint64(nil, uint64(h.event("anna~bob", 2).At+1)))
@@ -428,8 +445,8 @@ func TestAged(t *testing.T) {
 	for _, p := range found {
 		t.Error(p)
 	}
-	if sum.Gone != 1 {
-		t.Errorf("%d events have disappeared, not 1", sum.Gone)
+	if sum.Gone != 2 {
+		t.Errorf("%d events have disappeared, not 2", sum.Gone)
 	}
 }
 
@@ -438,7 +455,12 @@ func TestUpkept(t *testing.T) {
 	h := build(t)
 	h.live()
 	for i := range 40 {
-		h.post("birds", "bob", chat.Event{ID: fmt.Sprint("more", i), Text: "look", Expire: uint64(i % 2)})
+		seq := h.post("birds", "bob", chat.Event{ID: fmt.Sprint("more", i), Text: "look", Expire: uint64(i % 2)})
+		reply := h.post("birds", "anna", chat.Event{Text: "where?", Re: seq, Expire: uint64(i % 3)})
+		h.post("birds", "bob", chat.Event{Text: "there", Re: reply})
+		h.post("birds", "anna", chat.Event{Kind: chat.KindReact, Re: reply, Emoji: "🔭"})
+		h.post("birds", "bob", chat.Event{Kind: chat.KindEdit, Re: seq, Text: "look!"})
+		h.post("birds", "anna", chat.Event{Kind: chat.KindPin, Re: seq})
 	}
 	done := make(chan struct{})
 	tidy := func() {
@@ -455,8 +477,8 @@ func TestUpkept(t *testing.T) {
 	}
 	finished := done
 	u := upkeep.New(upkeep.Options{
-		Store: h.store, Commit: h.pipe.CommitWait, Extra: []func(){tidy}, Now: func() time.Time { return time.Now().Add(2 * time.Hour) },
-		Settings:  upkeep.Settings{LogLength: 10, RetryKeys: time.Hour},
+		Store: h.store, Owners: h.hub, Commit: h.pipe.CommitWait, Extra: []func(){tidy}, Now: func() time.Time { return time.Now().Add(2 * time.Hour) },
+		Settings:  upkeep.Settings{LogLength: 31, RetryKeys: time.Hour},
 		Disappear: time.Millisecond, Sweep: time.Millisecond, ExtraEvery: time.Millisecond, Rest: time.Millisecond,
 	})
 	u.Start()

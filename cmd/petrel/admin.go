@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +55,8 @@ func (f dataFlag) call(ctx context.Context, env []string, method string, in, out
 type userCmd struct {
 	Add    userAddCmd    `cmd:"" help:"Make an account. The password comes from the terminal, standard input or PETREL_PASSWORD."`
 	Passwd userPasswdCmd `cmd:"" help:"Set a password."`
-	Del    userDelCmd    `cmd:"" help:"Delete an account, its sessions and its tokens."`
+	Del    userDelCmd    `cmd:"" help:"Delete an account, its sessions and tokens, and erase what the user wrote."`
+	Export userExportCmd `cmd:"" help:"Print all that a user is, has and said, one JSON object a line."`
 	List   userListCmd   `cmd:"" help:"List the accounts."`
 }
 
@@ -112,6 +114,37 @@ func (c userDelCmd) Run(ctx context.Context, io console) error {
 	}
 	_, err := fmt.Fprintf(io.out, "deleted %s\n", c.User)
 	return err
+}
+
+type userExportCmd struct {
+	dataFlag
+	User string `arg:""`
+}
+
+// Run prints one JSON object a line: all that the user is, has and said.
+func (c userExportCmd) Run(ctx context.Context, io console) error {
+	for after := ""; ; {
+		var page struct {
+			Items []json.RawMessage `json:"items"`
+			After string            `json:"after"`
+			More  bool              `json:"more"`
+		}
+		req := struct {
+			User  string `json:"user"`
+			After string `json:"after"`
+		}{c.User, after}
+		if err := c.call(ctx, io.env, "admin.user.export", req, &page); err != nil {
+			return err
+		}
+		for _, item := range page.Items {
+			if _, err := fmt.Fprintf(io.out, "%s\n", item); err != nil {
+				return err
+			}
+		}
+		if after = page.After; !page.More {
+			return nil
+		}
+	}
 }
 
 type userListCmd struct{ dataFlag }

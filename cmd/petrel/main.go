@@ -34,6 +34,7 @@ type cli struct {
 	Serve       serveCmd   `cmd:"" help:"Run the server."`
 	User        userCmd    `cmd:"" help:"Manage the accounts of the running server."`
 	Token       tokenCmd   `cmd:"" help:"Manage device tokens of the running server."`
+	Audit       auditCmd   `cmd:"" help:"Show or export the audit trail of the running server."`
 	Pub         pubCmd     `cmd:"" help:"Publish one message, and wait until it is stored."`
 	Sub         subCmd     `cmd:"" help:"Print what is published."`
 	CheckConfig checkCmd   `cmd:"" help:"Say whether a configuration is right, and what is not."`

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -29,7 +29,7 @@ func checkPhysical(base vfs.FS, dir string, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := checkTables(base, dir, o); err != nil {
+	if err := s.checkTables(base, dir, o); err != nil {
 		return err
 	}
 	if err := s.db.CheckLevels(nil); err != nil {
@@ -38,20 +38,25 @@ func checkPhysical(base vfs.FS, dir string, o Options) (err error) {
 	return s.readAll()
 }
 
-// checkTables verifies the checksum of every block of every table, those of filters and indexes too.
-func checkTables(base vfs.FS, dir string, o Options) error {
-	names, err := base.List(dir)
+// checkTables verifies the checksum of every block of every table, those of filters and indexes too. A table
+// that the MANIFEST does not name is none of the store's: a crash left it half-written, and the next start
+// removes it.
+func (s *Store) checkTables(base vfs.FS, dir string, o Options) error {
+	levels, err := s.db.SSTables()
 	if err != nil {
-		return fmt.Errorf("storage: %w", err)
+		return damaged(dir, err)
 	}
 	p := tune(o.withDefaults(), base, nil, newWatcher(o.withDefaults()))
 	p.EnsureDefaults()
-	for _, name := range names {
-		if !strings.HasSuffix(name, ".sst") {
+	seen := make(map[string]bool)
+	for _, table := range slices.Concat(levels...) {
+		name := base.PathJoin(dir, table.BackingSSTNum.String()+".sst")
+		if seen[name] { // virtual tables share a file
 			continue
 		}
-		if err := checkTable(base, base.PathJoin(dir, name), p.MakeReaderOptions()); err != nil {
-			return damaged(base.PathJoin(dir, name), err)
+		seen[name] = true
+		if err := checkTable(base, name, p.MakeReaderOptions()); err != nil {
+			return damaged(name, err)
 		}
 	}
 	return nil

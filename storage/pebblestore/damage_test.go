@@ -88,6 +88,26 @@ func TestDamagedTable(t *testing.T) {
 	}
 }
 
+// TestUnfinishedTable checks that a table which a crash left half-written counts as no damage.
+func TestUnfinishedTable(t *testing.T) {
+	dir := filled(t)
+	tables := glob(t, dir, "*.sst")
+	whole, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := filepath.Join(dir, "000999.sst")
+	if err := os.WriteFile(half, whole[:len(whole)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckPhysical(dir, Options{}); err != nil {
+		t.Error(err)
+	}
+	if names := glob(t, dir, "*.sst"); len(names) != len(tables)+1 {
+		t.Errorf("checking has changed the store: %v", names)
+	}
+}
+
 // TestDamageMetWhileReading checks that a reader gets an error instead of a gap, and that the process is
 // told to stop.
 func TestDamageMetWhileReading(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 // Options of a run; the tags are kong's. Zero values are not defaults: use Defaults, or kong.
 type Options struct {
 	Peers     []string `help:"Servers to measure, in this order: petrel, mosquitto, nats, nats-sync." default:"petrel"`
-	Scenarios []string `help:"Scenarios or prefixes of their names: pairs, rate, fanout, offline, waiting, idle, sessions, storm, bytes, plain; or all." default:"pairs,rate,fanout,offline,idle,bytes"`
+	Scenarios []string `help:"Scenarios or prefixes of their names: pairs, rate, fanout, offline, waiting, idle, sessions, storm, bytes, plain, group-cost, history, sync-1000, busy, receipts; or all." default:"pairs,rate,fanout,offline,idle,bytes"`
 	Repeat    int      `help:"Repeats of each scenario, peers taking turns; the table shows medians." default:"1"`
 
 	Warmup   time.Duration `help:"Load before measuring starts." default:"2s"`
@@ -41,6 +41,10 @@ type Options struct {
 	Waiting      int `help:"Messages waiting for the one device of waiting." default:"1000000"`
 	Conns        int `help:"Connections of idle and devices of storm." default:"10000"`
 	Sessions     int `help:"Offline sessions of sessions." default:"100000"`
+	Group        int `help:"Members of the large group of group-cost and receipts." default:"5000"`
+	Busy         int `help:"Members of the busy group." default:"1000"`
+	Log          int `help:"Messages of the log that history reads." default:"1000000"`
+	Convs        int `help:"Conversations of sync-1000." default:"1000"`
 
 	Addr string `help:"Measure a server that runs already, at host:port, tls://host:port or unix:///path, instead of starting peers."`
 	Kind string `help:"What runs at --addr: petrel (in dev mode), plain (any other broker) or plain-v4 (one without MQTT 5)." enum:"petrel,plain,plain-v4" default:"petrel"`
@@ -59,7 +63,8 @@ func Defaults() Options {
 		Peers: []string{"petrel"}, Scenarios: []string{"pairs", "rate", "fanout", "offline", "idle", "bytes"},
 		Repeat: 1, Warmup: 2 * time.Second, Duration: 8 * time.Second, Limit: 90 * time.Second,
 		Pairs: 10, Window: 20, Rate: 400, Members: 500, FanoutWindow: 32, Offline: 100, Messages: 100_000,
-		Waiting: 1_000_000, Conns: 10_000, Sessions: 100_000, Kind: "petrel", Mosquitto: "mosquitto",
+		Waiting: 1_000_000, Conns: 10_000, Sessions: 100_000,
+		Group: 5000, Busy: 1000, Log: 1_000_000, Convs: 1000, Kind: "petrel", Mosquitto: "mosquitto",
 		NATSDir: "bench/nats",
 	}
 }
@@ -83,6 +88,11 @@ func (o Options) Validate() error {
 	positive("waiting", o.Waiting)
 	positive("conns", o.Conns)
 	positive("sessions", o.Sessions)
+	positive("busy", o.Busy)
+	positive("convs", o.Convs)
+	if o.Group < 100 || o.Log < 200 {
+		errs = append(errs, errors.New("--group must be at least 100, --log at least 200"))
+	}
 	if o.Window > maxInFlight/4 {
 		errs = append(errs, fmt.Errorf("--window must be at most %d", maxInFlight/4))
 	}
@@ -153,6 +163,11 @@ func scenarios() []scenario {
 		{"idle", (*runner).idle},
 		{"sessions", (*runner).sessions},
 		{"storm", (*runner).storm},
+		{"group-cost", (*runner).groupCost},
+		{"history", (*runner).history},
+		{"sync-1000", (*runner).syncing},
+		{"busy", (*runner).busy},
+		{"receipts", (*runner).receipts},
 		{"bytes", (*runner).bytes},
 	}
 }

@@ -8,7 +8,7 @@ type goal struct {
 	most             bool // at most; else at least
 }
 
-// goals as they were set for the durable core.
+// goals as they were set for the durable core, and behind them those of conversations.
 func goals() []goal {
 	return []goal{
 		{"pairs-64", "msg/s", 25_000, false},
@@ -29,6 +29,14 @@ func goals() []goal {
 		{"bytes", reconnectV5, 70, true},
 		{"bytes", drainV5, 600, true},
 		{"bytes", resumedTLS, 900, true},
+		{"group-cost", "time, large ÷ small", 1.5, true},
+		{"group-cost", "CPU, large ÷ small", 1.5, true},
+		{"history", "in the server", 2, true},
+		{"sync-1000", "in the server", 5, true},
+		{"sync-1000", "longest reply", 4, true},
+		{"busy", "receiver p50, busy ÷ quiet", 2, true},
+		{"busy", "PUBACK p50, busy ÷ quiet", 2, true},
+		{"receipts", "receipts/s at the sender", 1, true},
 	}
 }
 
