@@ -24,7 +24,7 @@ import (
 // Options of a run; the tags are kong's. Zero values are not defaults: use Defaults, or kong.
 type Options struct {
 	Peers     []string `help:"Servers to measure, in this order: petrel, mosquitto, nats, nats-sync." default:"petrel"`
-	Scenarios []string `help:"Scenarios or prefixes of their names: pairs, rate, fanout, offline, waiting, idle, sessions, storm, bytes, plain, group-cost, history, sync-1000, busy, receipts; or all." default:"pairs,rate,fanout,offline,idle,bytes"`
+	Scenarios []string `help:"Scenarios or prefixes of their names: pairs, rate, fanout, offline, waiting, idle, sessions, storm, bytes, plain, group-cost, history, sync-1000, busy, receipts, search, indexing; or all." default:"pairs,rate,fanout,offline,idle,bytes"`
 	Repeat    int      `help:"Repeats of each scenario, peers taking turns; the table shows medians." default:"1"`
 
 	Warmup   time.Duration `help:"Load before measuring starts." default:"2s"`
@@ -43,7 +43,7 @@ type Options struct {
 	Sessions     int `help:"Offline sessions of sessions." default:"100000"`
 	Group        int `help:"Members of the large group of group-cost and receipts." default:"5000"`
 	Busy         int `help:"Members of the busy group." default:"1000"`
-	Log          int `help:"Messages of the log that history reads." default:"1000000"`
+	Log          int `help:"Messages of the log that history and search read." default:"1000000"`
 	Convs        int `help:"Conversations of sync-1000." default:"1000"`
 
 	Addr string `help:"Measure a server that runs already, at host:port, tls://host:port or unix:///path, instead of starting peers."`
@@ -168,6 +168,8 @@ func scenarios() []scenario {
 		{"sync-1000", (*runner).syncing},
 		{"busy", (*runner).busy},
 		{"receipts", (*runner).receipts},
+		{"search", (*runner).searching},
+		{"indexing", (*runner).indexing},
 		{"bytes", (*runner).bytes},
 	}
 }

@@ -37,6 +37,8 @@ func goals() []goal {
 		{"busy", "receiver p50, busy ÷ quiet", 2, true},
 		{"busy", "PUBACK p50, busy ÷ quiet", 2, true},
 		{"receipts", "receipts/s at the sender", 1, true},
+		{"search", "slowest kind, in the server", 50, true},
+		{"indexing", "without ÷ with", 1.25, true},
 	}
 }
 

@@ -28,6 +28,7 @@ type server struct {
 	pid      int
 	tls      *tls.Config
 	place    place
+	env      []string // beside the bench's own
 	cmd      *exec.Cmd
 	exited   chan struct{} // closed when the process has ended
 	log      tail
@@ -89,6 +90,7 @@ func (s *server) launch(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
+	cmd.Env = append(cmd.Environ(), s.env...)
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return 0, err
