@@ -106,6 +106,7 @@ func (s *Server) listenHTTP(c *config.Config) error {
 		handlers["/debug/pprof/profile"] = http.HandlerFunc(pprof.Profile)
 	}
 	handlers[webhook.Pattern] = s.webhooks
+	handlers[joinPattern] = joinPage()
 	if c.Metrics.Addr == "" {
 		handlers["/metrics"] = metrics
 	} else {
