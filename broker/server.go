@@ -71,6 +71,7 @@ type Server struct {
 	notify   *notify.Service
 	views    *views
 	readers  *readers
+	runs     storage.Runs
 	times    *rpcTimes
 	upkeep   *upkeep.Upkeep
 	eraser   *eraser
@@ -222,6 +223,9 @@ func (s *Server) build(o *Options) error {
 	s.pipeline.Start(s.registry.AfterCommits)
 	s.later(func() { s.registry.Close(); s.hub.Close(); s.pipeline.Close() })
 	if err := hub.BuildViews(s.store, codec{}, s.commitWait, s.log); err != nil {
+		return err
+	}
+	if s.runs, err = s.openRuns(); err != nil {
 		return err
 	}
 	if err := s.buildPeople(c); err != nil {

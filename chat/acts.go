@@ -8,6 +8,7 @@ type Acts struct {
 	Used    bool   // react: somebody has put this emoji there
 	Pinned  uint64 // pin, unpin: seq of the event that pinned it; 0: not pinned
 	Pins    int    // pin: how many pins the conversation has
+	Edits   int    // edit: how often it was edited
 }
 
 // Bounds of what members hang on an event. They keep one message from growing without end.
@@ -15,6 +16,7 @@ const (
 	MaxEmojiEach = 20   // different emoji of one user on one event
 	MaxEmojiAll  = 1000 // different emoji on one event
 	MaxPins      = 100  // of a conversation
+	MaxEdits     = 1000 // of one post: they go with it, all at once
 )
 
 // repeated answers an act that has been carried out already (done), or refuses one too many. What has the
@@ -23,6 +25,10 @@ const (
 func (s *State) repeated(c *Command) (d Decision, done bool, err error) {
 	a := &c.Acts
 	switch kindOf(&c.Event) {
+	case KindEdit:
+		if a.Edits >= MaxEdits {
+			return d, false, Refuse(Conflict, "this post was edited %d times, which is the most: write a new one", a.Edits)
+		}
 	case KindReact:
 		switch {
 		case a.Reacted != 0:

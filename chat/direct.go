@@ -134,7 +134,7 @@ func (s *State) approach(c *Command, kind Kind, d *draft) (*MemberChange, error)
 	case they.Pending() && they.Flags&FlagDeclined != 0:
 		return nil, refuseUnwanted()
 	case they.Pending() && s.Head >= maxPending:
-		return nil, Refuse(RateLimited, "they have not accepted your messages yet, and %d wait already: write on when they have", maxPending)
+		return nil, refuseMore()
 	}
 	return nil, nil
 }
@@ -264,6 +264,10 @@ func (m Member) OfLog() Member {
 // takes nothing from strangers: nobody learns which it is.
 func refuseUnwanted() error {
 	return Refuse(NotAuthorized, "this user takes no direct messages from you: ask to become their contact, or meet in a group")
+}
+
+func refuseMore() error {
+	return Refuse(RateLimited, "they have not accepted your messages yet, and %d events wait already: write on when they have", maxPending)
 }
 
 func refuseBlocking() error {

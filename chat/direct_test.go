@@ -102,6 +102,20 @@ func TestRefusalsTellNothing(t *testing.T) {
 	}
 }
 
+// Settings count among what may wait: who is not accepted fills no log with them.
+func TestSettingsOfARequestAreBounded(t *testing.T) {
+	s := chat.NewDirect("ana", "bob")
+	_, err := carry(t, s, write("ana", &chat.Approach{Messages: chat.MessagesRequests}))
+	n := 0
+	for ; err == nil && n < 100; n++ {
+		seconds := uint32(n + 1)
+		_, err = carry(t, s, chat.Command{Op: chat.OpUpdate, Actor: "ana", Info: &chat.InfoChange{Expire: &seconds}})
+	}
+	if codeOf(err) != chat.RateLimited || s.Head != 10 {
+		t.Errorf("%d events wait: %v", s.Head, err)
+	}
+}
+
 // pairModel is the rules once more, without flags.
 type pairModel struct {
 	began, asked, accepted, declined bool

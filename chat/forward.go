@@ -39,6 +39,8 @@ func (s *State) decideTune(c *Command, now int64, lim *Limits) (Decision, error)
 		return Decision{}, refuseUnwanted()
 	case me.Role == RoleNone:
 		return Decision{}, Refuse(Conflict, "this is a message request: accept it first")
+	case they.Pending() && s.Head >= maxPending:
+		return Decision{}, refuseMore()
 	}
 	if err := c.Info.check(lim); err != nil {
 		return Decision{}, err

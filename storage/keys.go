@@ -15,7 +15,7 @@ type Space byte
 
 // The spaces, each with the parts that follow.
 const (
-	SpaceMeta       Space = 'm' // name                     format, development mark, counters
+	SpaceMeta       Space = 'm' // name                     format, development mark, counters, runs
 	SpaceConv       Space = 'c' // conv                     settings of a conversation
 	SpaceMember     Space = 'M' // conv, user               role and visible range
 	SpaceMembership Space = 'U' // user, conv               the same, from the user's side

@@ -16,6 +16,11 @@ func (w *owner) lookUpActs(conv string, cmd *chat.Command) (err error) {
 	}
 	a := &cmd.Acts
 	switch cmd.Event.Kind {
+	case chat.KindEdit:
+		return w.views.scan(storage.ActsOf(conv, subject), func(storage.Key, []byte) bool {
+			a.Edits++
+			return a.Edits < chat.MaxEdits
+		})
 	case chat.KindReact, chat.KindUnreact:
 		return w.lookUpReactions(storage.ReactionsOf(conv, subject), cmd)
 	case chat.KindPin, chat.KindUnpin:

@@ -209,7 +209,7 @@ func (w *owner) move(m *Move) {
 	delete(w.ownRead, ownRead{m.Conv, m.User})
 	w.touched[m.Conv] = struct{}{}
 	w.batch.Set(storage.In(storage.SpaceCursor).Str(m.Conv).Str(m.User), storage.AppendCursor(nil, next))
-	w.audit(m.Conv, m.User, next)
+	w.audit(m.Conv, m.User, old, next)
 	moved := &CursorMoved{
 		Conv: m.Conv, User: m.User, Old: old, Cursor: next, ReadNow: next.Read > old.Read, Large: c.st.Count() > LargeGroup,
 	}

@@ -12,9 +12,10 @@ import (
 const auditEvery = int64(10 * time.Second / time.Millisecond)
 
 // audit notes in the batch who moved which cursors when. The key has the end of the time in which further
-// moves take its place, so that whoever reads from some time on misses none after it.
-func (w *owner) audit(conv, user string, cur chat.Cursor) {
-	if !w.h.audits.Load() {
+// moves take its place, so that whoever reads from some time on misses none after it. Of those who hide what
+// they read, reading leaves no entry: that somebody read something shows in there being one.
+func (w *owner) audit(conv, user string, old, cur chat.Cursor) {
+	if !w.h.audits.Load() || cur.Delivered == old.Delivered && w.h.o.Hides != nil && w.h.o.Hides(user) {
 		return
 	}
 	now := w.h.o.Now()

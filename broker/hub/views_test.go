@@ -146,7 +146,7 @@ func (y *yard) checkViews() {
 	y.t.Helper()
 	stored := map[string][]byte{}
 	for _, space := range hub.ViewSpaces() {
-		y.must(y.store.Scan(storage.In(space), nil, func(k storage.Key, v []byte) bool {
+		y.must(y.store.Scan(storage.In(space).Str(conv), nil, func(k storage.Key, v []byte) bool {
 			stored[string(k)] = slices.Clone(v)
 			return true
 		}))
@@ -270,7 +270,7 @@ func drawEvent(t *rapid.T, n int, head uint64) chat.Event {
 	if ev.Kind != chat.KindPost || rapid.IntRange(0, 2).Draw(t, "reply") > 0 {
 		ev.Re = rapid.Uint64Range(1, head+4).Draw(t, "re")
 	}
-	if ev.Kind == chat.KindUnreact || ev.Kind == chat.KindUnpin || rapid.IntRange(0, 3).Draw(t, "favourite") == 0 {
+	if ev.Kind == chat.KindUnreact || ev.Kind == chat.KindPin || ev.Kind == chat.KindUnpin || rapid.IntRange(0, 3).Draw(t, "favourite") == 0 {
 		ev.Re = 4 + ev.Re%3 // on what others act upon too, so that there is something to take back
 	}
 	switch ev.Kind {
@@ -363,6 +363,11 @@ func TestLimitsOfActs(t *testing.T) {
 		res := y.post("ben", chat.Event{Kind: chat.KindReact, Re: seq, Emoji: emoji})
 		if (res.Err == nil) != (i < chat.MaxEmojiEach) {
 			t.Fatalf("emoji %d: %v", i, res.Err)
+		}
+	}
+	for i := range chat.MaxEdits + 1 {
+		if res := y.post("ann", chat.Event{Kind: chat.KindEdit, Re: seq, Text: "hello"}); (res.Err == nil) != (i < chat.MaxEdits) {
+			t.Fatalf("edit %d: %v", i, res.Err)
 		}
 	}
 	for i := range chat.MaxPins + 1 {

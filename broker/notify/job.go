@@ -114,8 +114,12 @@ func (s *Service) settle(r result) {
 	l.busy--
 	s.Stats.Busy.Store(int64(l.busy))
 	now := s.now()
+	back := max(0, r.job.now-now) // the clock was put back meanwhile
 	for i := range r.outs {
 		o := &r.outs[i]
+		if o.until > 0 {
+			o.until -= back
+		}
 		e := a.entries[o.task.conv]
 		if o.mark != nil {
 			l.marks[markOf{a.name, e.conv}] = o.mark
@@ -327,13 +331,11 @@ func (w *worker) digest(held []*outcome) {
 	}
 }
 
-// recent returns the times within the last hour.
+// recent returns the times within the last hour. Those that are to come are of a clock that was put back.
 func (m *Mark) recent(now int64) []int64 {
-	i := 0
-	for i < len(m.Sent) && m.Sent[i] <= now-time.Hour.Milliseconds() {
-		i++
-	}
-	return append([]int64(nil), m.Sent[i:]...)
+	return slices.DeleteFunc(slices.Clone(m.Sent), func(at int64) bool {
+		return at <= now-time.Hour.Milliseconds() || at > now
+	})
 }
 
 // full reports whether there were as many notifications within the last hour as may be, and until when. Mentions and calls

@@ -22,7 +22,8 @@ type loop struct {
 	stored   uint64 // position on disk
 	flushing bool
 	flushed  int64 // ms, when the position was stored
-	retry    int64 // ms, when to store again what could not be
+	retry    int64 // ms, when to try again what the store did not do; 0: it did
+	seen     int64 // ms, the time of the last turn
 
 	sweep     *sweep // nil: nothing is left to find
 	audiences map[string]audience
@@ -199,6 +200,10 @@ const rest = 5 * time.Millisecond
 // turn does what there is to do, and reports whether there is more right away.
 func (s *Service) turn() (more bool) {
 	l := &s.loop
+	s.followClock()
+	if l.retry <= s.now() {
+		l.retry = 0 // now is when; whatever fails again says so
+	}
 	s.takeOver()
 	if l.sweep != nil {
 		s.sweepOn()
@@ -212,6 +217,42 @@ func (s *Service) turn() (more bool) {
 	}
 	s.flush(now, false)
 	return l.sweep != nil && now >= l.sweep.pause
+}
+
+// clockSlack is how far the clock may go back without anybody caring, ms.
+const clockSlack = 1000
+
+// followClock keeps a clock that was put back from holding up what waits: all that was to be done at a time is to be done
+// as much earlier.
+func (s *Service) followClock() {
+	l := &s.loop
+	now := s.now()
+	back := l.seen - now
+	l.seen = now
+	if back <= clockSlack {
+		return
+	}
+	for _, a := range l.accounts {
+		for _, e := range a.entries {
+			e.due, e.since = e.due-back, e.since-back
+			if e.key != nil {
+				l.save(e)
+			}
+		}
+		if a.due -= back; a.taken() {
+			continue // circuits are the worker's
+		}
+		for name, c := range a.circuits {
+			a.circuits[name] = circuit{c.fails, c.until - back}
+		}
+	}
+	l.flushed -= back
+	if l.retry > 0 {
+		l.retry -= back
+	}
+	if l.sweep != nil {
+		l.sweep.pause -= back
+	}
 }
 
 // idle is for how long there is nothing to do if nobody calls.

@@ -319,6 +319,68 @@ func TestOverflowIsReadFromTheLog(t *testing.T) {
 	})
 }
 
+// What can't be read is tried again, and there is an end to it when nobody is left to be told.
+func TestUnreadableMembers(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.group("g", "G", "ana", "bo")
+		r.register("bo")
+		flood := func() {
+			news := r.append("g", texts("ana", 9000)...)
+			r.mu.Lock()
+			for i := range news {
+				r.s.Took(&news[i])
+			}
+			r.s.End(news[len(news)-1].Commit)
+			r.blind = true
+			r.mu.Unlock()
+		}
+		sees := func() {
+			r.mu.Lock()
+			r.blind = false
+			r.mu.Unlock()
+		}
+		flood()
+		time.Sleep(time.Minute)
+		sees()
+		r.expect(time.Minute, "bo/phone G | Ana: 1000+ messages in G")
+		flood()
+		time.Sleep(3 * time.Second)
+		if _, err := r.s.Remove("bo", "phone"); err != nil {
+			t.Fatal(err)
+		}
+		sees()
+		r.expect(time.Hour)
+	})
+}
+
+// A clock that was wrong and is put back holds nobody's notifications up.
+func TestClockIsPutBack(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		put := func(d time.Duration) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.shift += d
+		}
+		r.group("g", "G", "ana", "bo")
+		r.register("bo")
+		for range 10 { // as many as there may be in an hour
+			r.post("g", from("ana", "before"))
+			r.expect(window+time.Second, "bo/phone G | Ana: 1 message in G")
+		}
+		r.post("g", from("ana", "while it happens"))
+		time.Sleep(time.Second)
+		put(-48 * time.Hour)
+		r.post("g", from("ana", "after"))
+		r.expect(window, "bo/phone G | Ana: 2 messages in G")
+		r.failing("phone", errDown)
+		r.post("g", from("ana", "to be tried again"))
+		time.Sleep(2 * window)
+		put(-time.Hour)
+		r.failing("phone", nil)
+		r.expect(time.Minute, "bo/phone G | Ana: 1 message in G")
+	})
+}
+
 func TestTryAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.group("g", "G", "ana", "bo")

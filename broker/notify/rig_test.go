@@ -39,6 +39,8 @@ type rig struct {
 	full   bool             // commits are refused
 	slow   time.Duration    // the disk
 	takes  time.Duration    // a push service
+	shift  time.Duration    // the system's clock is wrong by so much
+	blind  bool             // no members can be read
 	busy   int
 	most   int // that were busy at a time
 }
@@ -62,7 +64,12 @@ func (r *rig) start() {
 		senders[kind] = sender{r}
 	}
 	s, err := notify.New(notify.Options{
-		Store: r.store, Commit: r.commit, CommitWait: func(b *storage.Batch) error { return r.commit(b, func() {}) },
+		Now: func() time.Time {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return time.Now().Add(r.shift)
+		},
+		Store: reader{r.store, r}, Commit: r.commit, CommitWait: func(b *storage.Batch) error { return r.commit(b, func() {}) },
 		Decode:  protocol.DecodeStored,
 		Head:    r.store.Head,
 		Durable: r.store.LastCommit,
@@ -77,6 +84,22 @@ func (r *rig) start() {
 	must(r.t, err)
 	r.s = s
 	must(r.t, s.Start())
+}
+
+// reader is a store that can't always be read.
+type reader struct {
+	*storagetest.Model
+	rig *rig
+}
+
+func (d reader) Scan(prefix, after storage.Key, fn func(storage.Key, []byte) bool) error {
+	d.rig.mu.Lock()
+	blind := d.rig.blind
+	d.rig.mu.Unlock()
+	if blind && prefix[0] == byte(storage.SpaceMember) {
+		return storage.ErrDamaged
+	}
+	return d.Model.Scan(prefix, after, fn)
 }
 
 // die is what SIGKILL does: nothing more is stored, and nobody says goodbye.

@@ -12,6 +12,7 @@ import (
 const (
 	maxContacts  = 5000 // of one user, requests in both directions included
 	maxRequested = 200  // requests of one user that wait
+	requestsADay = 500  // of one user
 	maxWords     = 256  // bytes of what comes with a request
 )
 
@@ -114,6 +115,9 @@ func contactRequest(c *call, p *contactRequestParams) (any, error) {
 		return pair.accept()
 	}
 	if err := c.roomForContact(p.User); err != nil {
+		return nil, err
+	}
+	if err := c.spend(&pair.b, "contacts", requestsADay); err != nil { // asking and taking it back is an entry for the other each time
 		return nil, err
 	}
 	pair.put(c.User, storage.Contact{State: storage.ContactRequested})

@@ -199,7 +199,10 @@ func (c *call) peersOf(mine map[string]chat.Member) ([]string, error) {
 		commit uint64
 	}
 	var convs []active
-	for conv := range mine {
+	for conv, m := range mine {
+		if m.Unheard() { // who blocks the caller is nobody whom they share something with
+			continue
+		}
 		_, commit, err := c.o.Hub.Head(conv)
 		if err != nil {
 			return nil, err

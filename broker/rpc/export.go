@@ -230,7 +230,7 @@ func (x *exporter) contacts(behind string) (bool, error) {
 			return nil, err
 		}
 		return &exportItem{Type: "contact", Contact: &contactView{
-			face: face{User: name}, State: rec.State.String(), Conv: chat.DirectID(x.user, name), At: rec.At, Text: rec.Text,
+			face: face{User: name}, State: rec.State.String(), Conv: chat.DirectID(x.user, name), At: rec.At, // the words are the other's
 		}}, nil
 	})
 }

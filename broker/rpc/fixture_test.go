@@ -82,6 +82,7 @@ func (s *server) open() {
 	must(t, err)
 	s.hub = hub.New(hub.Options{
 		Store: s.store, Pipeline: s.pipeline, Sink: s.registry, Codec: codec{}, Limits: chat.DefaultLimits(), Now: s.clock, Log: log,
+		Hides: s.profiles.HidesReads,
 	})
 	s.hub.SetAudit(true)
 	s.registry.SetHub(s.hub)

@@ -93,3 +93,50 @@ func TestGateListsFitTheClient(t *testing.T) {
 		}
 	}
 }
+
+// Who is not in a group learns nothing of its invitations by trying to revoke them: of those that hold, of those that
+// hold no more, and of codes that there never were.
+func TestRevokeTellsNothing(t *testing.T) {
+	s := newServer(t)
+	s.users("ann", "ben")
+	for _, visibility := range []string{"private", "public"} {
+		s.ok("ann", "group.create", fmt.Sprintf(`{"id":%q,"title":"Crew","visibility":%q}`, visibility, visibility), nil)
+		for _, second := range []int64{1, 1000} {
+			s.ok("ann", "invite.create", fmt.Sprintf(`{"conv":%q,"expires":%d}`, visibility, s.clock()+1000*second), nil)
+			s.advance(2 * time.Second)
+			code := fmt.Sprintf("g%025d", s.ids)
+			got := s.call("ben", "invite.revoke", fmt.Sprintf(`{"code":%q}`, code))
+			if none := s.call("ben", "invite.revoke", `{"code":"g99"}`); !reflect.DeepEqual(got, none) {
+				t.Errorf("%s: %v, of no code %v", visibility, got.Error, none.Error)
+			}
+			s.ok("ann", "invite.revoke", fmt.Sprintf(`{"code":%q}`, code), nil)
+		}
+	}
+}
+
+// How far somebody has come in a direct conversation is told to nobody whom they block.
+func TestBlockedSeeNoCursors(t *testing.T) {
+	s := newServer(t)
+	s.users("ann", "ben")
+	s.post("ann", "ann~ben", chat.Event{Text: "hello"})
+	var list struct {
+		Members []struct {
+			User            string
+			Delivered, Read uint64
+		}
+	}
+	sees := func() uint64 {
+		t.Helper()
+		list.Members = nil
+		s.ok("ann", "member.list", `{"conv":"ann~ben"}`, &list)
+		return list.Members[1].Delivered + list.Members[1].Read
+	}
+	s.cursor("ben", "ann~ben", 1, 1)
+	if n := sees(); n != 2 {
+		t.Error("before the block ann sees", n)
+	}
+	s.ok("ben", "block", `{"user":"ann"}`, nil)
+	if n := sees(); n != 0 {
+		t.Error("after it ann sees", n)
+	}
+}

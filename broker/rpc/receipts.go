@@ -53,6 +53,9 @@ func receipts(c *call, p *receiptsParams) (any, error) {
 				continue
 			}
 			cur := v.Cursors[user]
+			if user != c.User && v.State.Silent() { // no receipts: one has not accepted the other, or blocks them
+				cur = chat.Cursor{}
+			}
 			got := max(cur.Delivered, cur.Read) >= p.Seq
 			has := cur.Read >= p.Seq && (user == c.User || !c.o.Profiles.HidesReads(user))
 			reply.Of++

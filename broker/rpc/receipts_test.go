@@ -131,6 +131,53 @@ func TestReceiptsMeanwhile(t *testing.T) {
 	equal(t, lines(former.Convs), nil)
 }
 
+// That somebody has read something is what they hide, not only what it was: nobody learns of it by being told
+// again what was delivered.
+func TestHiddenReadingLeavesNoTrace(t *testing.T) {
+	s := newServer(t)
+	s.users("ana", "bo")
+	mine := s.post("ana", "ana~bo", postOf("hello"))
+	s.hide("bo")
+	s.cursor("bo", "ana~bo", mine, 0)
+	s.advance(time.Hour)
+	var before, after meanwhiles
+	var first, second convs
+	s.ok("ana", "receipts.since", `{}`, &before)
+	equal(t, lines(before.Convs), []string{"ana~bo bo 1/?"})
+	s.ok("ana", "sync", `{}`, &first)
+	s.advance(time.Hour)
+	s.cursor("bo", "ana~bo", 0, mine)
+	s.advance(time.Minute)
+	s.ok("ana", "receipts.since", fmt.Sprintf(`{"since":%q}`, before.Since), &after)
+	equal(t, lines(after.Convs), nil)
+	var again meanwhiles
+	s.ok("ana", "sync", fmt.Sprintf(`{"since":%q}`, first.Since), &again)
+	equal(t, lines(again.Receipts), nil)
+	s.ok("bo", "sync", fmt.Sprintf(`{"since":%q}`, first.Since), &second)
+	if len(second.Convs) != 1 {
+		t.Error("the reader's own devices don't learn of it")
+	}
+}
+
+// Who is blocked learns nothing of what the other one does.
+func TestReceiptsOfWhoBlocks(t *testing.T) {
+	s := newServer(t)
+	s.users("ana", "bo")
+	s.post("ana", "ana~bo", postOf("hello"))
+	s.post("bo", "ana~bo", postOf("hi"))
+	last := s.post("ana", "ana~bo", postOf("are you there?"))
+	s.ok("bo", "block", `{"user":"ana"}`, nil)
+	s.cursor("bo", "ana~bo", last, last)
+	type told struct{ Delivered, Read, Of int }
+	ask := fmt.Sprintf(`{"conv":"ana~bo","seq":%d}`, last)
+	var got told
+	s.ok("ana", "receipts", ask, &got)
+	equal(t, []told{got}, []told{{Of: 1}})
+	s.ok("bo", "unblock", `{"user":"ana"}`, nil)
+	s.ok("ana", "receipts", ask, &got)
+	equal(t, []told{got}, []told{{Delivered: 1, Read: 1, Of: 1}})
+}
+
 // In a large group the sender gets counts; a burst of readers is a few commits; and who hides it, doesn't see it.
 func TestReceiptsOfALargeGroup(t *testing.T) {
 	s := newServer(t)

@@ -47,11 +47,11 @@ func report(c *call, p *reportParams) (any, error) {
 	}
 	var tell []hub.Own
 	if p.Conv != "" {
-		if err := c.attach(&rec); err != nil {
-			return nil, err
+		author, err := c.attach(&rec)
+		if err == nil {
+			tell, err = c.moderators(&rec, author)
 		}
-		var err error
-		if tell, err = c.moderators(&rec); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -111,21 +111,21 @@ func (c *call) spend(b *storage.Batch, what string, most int) error {
 	return nil
 }
 
-// attach copies the reported event, and some before it, if the reporter may see them.
-func (c *call) attach(rec *storage.Report) error {
+// attach copies the reported event, and some before it, if the reporter may see them. It returns who wrote it.
+func (c *call) attach(rec *storage.Report) (author string, err error) {
 	var head uint64
 	from, err := c.readable(rec.Conv, &head)
 	if err != nil || rec.Seq == 0 {
-		return err
+		return "", err
 	}
 	if rec.Seq < from || rec.Seq > head {
-		return chat.Refuse(chat.NotFound, "the conversation has no such event for you: seq is %d to %d", from, head)
+		return "", chat.Refuse(chat.NotFound, "the conversation has no such event for you: seq is %d to %d", from, head)
 	}
 	first := max(from, 1)
 	if rec.Seq > reportBefore {
 		first = max(first, rec.Seq-reportBefore)
 	}
-	return c.events(c.o.Store.Read, rec.Conv, first, rec.Seq, func(ev *chat.Event, _ uint64) (bool, error) {
+	err = c.events(c.o.Store.Read, rec.Conv, first, rec.Seq, func(ev *chat.Event, _ uint64) (bool, error) {
 		rec.Events = append(rec.Events, protocol.EncodeStored(nil, ev))
 		rec.Seqs = append(rec.Seqs, ev.Seq)
 		if ev.Seq != rec.Seq {
@@ -134,22 +134,24 @@ func (c *call) attach(rec *storage.Report) error {
 		if ev.Kind == chat.KindGone {
 			return false, chat.Refuse(chat.NotFound, "event %d is gone", ev.Seq)
 		}
-		if rec.User == "" {
-			rec.User = ev.From
+		if author = ev.From; rec.User == "" {
+			rec.User = author
 		}
 		return false, nil
 	})
+	return author, err
 }
 
-// moderators returns what the moderators of a group are told, but for the reporter and who is reported.
-func (c *call) moderators(rec *storage.Report) (tell []hub.Own, err error) {
+// moderators returns what the moderators of a group are told, but for the reporter, who is reported, and who wrote
+// what is reported.
+func (c *call) moderators(rec *storage.Report, author string) (tell []hub.Own, err error) {
 	if chat.IsDirect(rec.Conv) {
 		return nil, nil
 	}
 	err = c.query(rec.Conv, func(v hub.View) error {
 		for _, user := range v.State.MemberList() {
 			m, _ := v.State.Member(user)
-			if m.Role < chat.RoleModerator || user == c.User || user == rec.User || len(tell) == reportTellMax {
+			if m.Role < chat.RoleModerator || user == c.User || user == rec.User || user == author || len(tell) == reportTellMax {
 				continue
 			}
 			tell = append(tell, hub.Own{User: user, Event: chat.Event{

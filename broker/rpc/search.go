@@ -29,9 +29,9 @@ func searchMethods(o *Options) map[string]method {
 		return nil
 	}
 	return map[string]method{
-		"search":          with(searchPosts),
-		"group.search":    with(groupSearch),
-		"group.recommend": with(groupRecommend),
+		"search":          inTurn(with(searchPosts)),
+		"group.search":    inTurn(with(groupSearch)),
+		"group.recommend": inTurn(with(groupRecommend)),
 	}
 }
 

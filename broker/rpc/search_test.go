@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,6 +152,55 @@ func TestSearchShowsWhatOneMaySee(t *testing.T) {
 			t.Errorf("%s: %v", r.params, got)
 		}
 	}
+}
+
+// watched is an index that knows how many searches run at a time.
+type watched struct {
+	rpc.Searcher
+	running, most atomic.Int64
+	meet          chan struct{} // nil, or where two searches wait for each other
+}
+
+func (w *watched) Find(context.Context, *search.Request, func(search.Hit) (bool, error)) error {
+	n := w.running.Add(1)
+	defer w.running.Add(-1)
+	if w.meet != nil {
+		select {
+		case w.meet <- struct{}{}:
+		case <-w.meet:
+		}
+		return nil
+	}
+	for range 1000 { // whoever may come in does
+		runtime.Gosched()
+	}
+	w.most.Store(max(w.most.Load(), n))
+	return nil
+}
+
+// Somebody with many connections has one search running, so that those of others find room; others don't wait.
+func TestSearchesOfOneUserTakeTurns(t *testing.T) {
+	s := newSearchServer(t)
+	s.users("ana", "bo")
+	w := &watched{Searcher: s.index}
+	s.svc = rpc.New(rpc.Options{
+		Hub: s.hub, Store: s.store, Barrier: s.pipeline.Barrier, Accounts: s.accounts, Profiles: s.profiles,
+		Devices: s.registry, Admin: auth.NewAdmin(s.accounts), Now: s.clock, Log: slog.New(slog.DiscardHandler), Search: w,
+	})
+	s.post("ana", "ana~bo", postOf("hello"))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { s.call("ana", "search", `{"q":"hello"}`) })
+	}
+	wg.Wait()
+	if n := w.most.Load(); n != 1 {
+		t.Errorf("%d searches of one user at a time", n)
+	}
+	w.meet = make(chan struct{})
+	for _, user := range []string{"ana", "bo"} {
+		wg.Go(func() { s.call(user, "search", `{"q":"hello"}`) })
+	}
+	wg.Wait()
 }
 
 func TestSearchSnippet(t *testing.T) {
@@ -389,6 +441,22 @@ func TestGroupSearch(t *testing.T) {
 	if got := s.groups("eve", "group.search", map[string]any{"q": "climb"}); got != "" {
 		t.Errorf("a group that ended is found: %s", got)
 	}
+}
+
+// Where somebody is who blocks the caller does not show in what the caller is recommended.
+func TestRecommendWithoutWhoBlocks(t *testing.T) {
+	s := newSearchServer(t)
+	s.users("ana", "vic", "xen", "yan", "zoe")
+	s.ok("xen", "group.create", `{"id":"apples","title":"Apples","visibility":"public","join":"open"}`, nil)
+	s.ok("yan", "group.create", `{"id":"books","title":"Books","visibility":"public","join":"open"}`, nil)
+	s.ok("zoe", "group.join", `{"conv":"apples"}`, nil)
+	s.ok("vic", "group.join", `{"conv":"books"}`, nil)
+	s.post("ana", "ana~vic", postOf("hello"))
+	s.post("vic", "ana~vic", postOf("hello"))
+	s.indexed()
+	want(t, "with a friend", s.groups("ana", "group.recommend", map[string]any{}), "books apples")
+	s.ok("vic", "block", `{"user":"ana"}`, nil)
+	want(t, "with somebody who blocks", s.groups("ana", "group.recommend", map[string]any{}), "apples books")
 }
 
 func TestGroupRecommend(t *testing.T) {

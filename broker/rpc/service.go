@@ -33,6 +33,8 @@ type Options struct {
 	// Erase removes an account and begins to erase what the user left; nil: that is not offered.
 	Erase  func(ctx context.Context, user string) error
 	Search Searcher // nil: nothing is searched
+	// Runs say which commits are this store's: for tokens that a client brings to a restored server. nil: that is not known.
+	Runs storage.Runs
 	// Webhooks and Bots are what programs use; nil: they are not offered.
 	Webhooks Webhooks
 	Bots     Bots
@@ -49,8 +51,10 @@ type Service struct {
 	o       Options
 	methods map[string]method
 	rosters rosters
-	people  *people
-	cbor    cbor.EncMode
+	// Few searches run at a time in the whole server.
+	searches turns
+	people   *people
+	cbor     cbor.EncMode
 }
 
 // Caller is who asks.

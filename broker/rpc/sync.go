@@ -51,6 +51,9 @@ func syncSince(c *call, p *syncParams) (any, error) {
 		if since, err = parseToken(tokenSync, "since", p.Since, c.o.Hub.Durable()); err != nil {
 			return nil, err
 		}
+		if since.run != 0 && c.o.Runs != nil && !c.o.Runs.Has(since.run, max(since.base, since.place.commit)) {
+			return nil, errFuture("since") // its numbers stand for other commits here
+		}
 	}
 	n, err := c.news(since, settled)
 	if err != nil {
@@ -71,6 +74,7 @@ func syncSince(c *call, p *syncParams) (any, error) {
 	}
 	if reply.More = given < len(n.changed); reply.More {
 		next := since
+		next.run = c.o.Runs.Now()
 		if given > 0 {
 			next.place = n.changed[given-1].place(settled)
 		}
@@ -81,7 +85,7 @@ func syncSince(c *call, p *syncParams) (any, error) {
 			delete(*reply.Reads, st.conv)
 		}
 	}
-	reply.Since = cursorToken{base: settled, place: place{commit: settled}, at: c.now}.encode(tokenSync)
+	reply.Since = cursorToken{base: settled, place: place{commit: settled}, at: c.now, run: c.o.Runs.Now()}.encode(tokenSync)
 	return reply, c.o.Barrier()
 }
 

@@ -13,12 +13,16 @@ const maxToken = 256
 // Every token starts with what it is for. Never reuse a number for another form.
 const (
 	tokenList     byte = 1 // conv.list: the snapshot of all pages, and the last row's place in it
-	tokenSync     byte = 3 // sync: base, the last row's place, time; 2 was one with a digest in place of the time
+	tokenSync     byte = 5 // sync: base, the last row's place, time, run
 	tokenReceipts byte = 4 // receipts.since: base, the last row's place, time
 )
 
-// tokenSyncDigest is what the servers before the read audit gave out: it stands for a sync of an unknown time.
-const tokenSyncDigest byte = 2
+// What older servers gave out as tokenSync: with a digest in place of the time, which stands for a sync of an unknown
+// time; and without the run.
+const (
+	tokenSyncDigest  byte = 2
+	tokenSyncRunless byte = 3
+)
 
 // place is a place in the order of commits: behind conversation conv of those whose last event has that
 // commit; behind all of them if conv is empty.
@@ -31,13 +35,17 @@ type place struct {
 type cursorToken struct {
 	base  uint64 // list: the snapshot; sync: the commit that the first page started from
 	place place
-	at    int64 // sync: when the last one ended, ms since 1970
+	at    int64  // sync: when the last one ended, ms since 1970
+	run   uint64 // sync: of the server that gave it out, see storage.Runs
 }
 
 func (t cursorToken) encode(kind byte) string {
 	b := binary.AppendUvarint([]byte{kind}, t.base)
 	b = binary.AppendUvarint(b, t.place.commit)
 	b = binary.AppendUvarint(b, uint64(t.at))
+	if kind == tokenSync {
+		b = binary.AppendUvarint(b, t.run)
+	}
 	return base64.RawURLEncoding.EncodeToString(append(b, t.place.conv...))
 }
 
@@ -50,12 +58,17 @@ func parseToken(kind byte, field, s string, durable uint64) (t cursorToken, err 
 		return t, bad
 	}
 	digest := kind == tokenSync && b[0] == tokenSyncDigest
-	if b[0] != kind && !digest {
+	runless := kind == tokenSync && b[0] == tokenSyncRunless
+	if b[0] != kind && !digest && !runless {
 		return t, bad
 	}
 	b = b[1:]
 	var at uint64
-	for _, p := range []*uint64{&t.base, &t.place.commit, &at} {
+	fields := []*uint64{&t.base, &t.place.commit, &at}
+	if kind == tokenSync && !digest && !runless {
+		fields = append(fields, &t.run)
+	}
+	for _, p := range fields {
 		n, k := binary.Uvarint(b)
 		if k <= 0 {
 			return t, bad

@@ -322,15 +322,15 @@ func (x *Index) take(b *batch, log string, ev *chat.Event) error {
 	return nil
 }
 
-// event reads an event of a log.
+// event reads an event of a log. One that cannot be decoded is none: it must not keep all others from being searched.
 func (x *Index) event(log string, seq uint64) (ev chat.Event, ok bool, err error) {
-	var bad error
 	err = x.o.Store.Read(log, seq, seq, func(e storage.Entry) bool {
+		var bad error
 		ev, bad = x.o.Decode(e.Data)
 		ev.Seq, ok = e.Seq, bad == nil
 		return false
 	})
-	return ev, ok, errors.Join(err, bad)
+	return ev, ok, err
 }
 
 // goneAt is when an event disappears in ms since 1970, 0: never.

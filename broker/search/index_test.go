@@ -243,6 +243,22 @@ func TestDamageInUse(t *testing.T) {
 }
 
 // The file of another store is of no use.
+// An entry that cannot be read costs its own text, and what was done to it, and nothing else.
+func TestUnreadableEntry(t *testing.T) {
+	r := newRig(t)
+	var b storage.Batch
+	b.Set(storage.In(storage.SpaceConv).Str("c"), storage.Marshal(storage.Conv{}))
+	b.Append("c", 1, []byte{0xff})
+	must(t, r.commit(&b))
+	r.add("c", chat.Event{From: "ana", Kind: chat.KindEdit, Re: 1, Text: "edited word"})
+	r.add("c", chat.Event{From: "ana", Kind: chat.KindDelete, Re: 1})
+	r.post("c", "ana", "a word behind it")
+	r.pass(time.Second)
+	r.post("d", "ana", "a word elsewhere")
+	r.caughtUp()
+	r.want("word", "d:1 c:4", "c", "d")
+}
+
 func TestOtherStore(t *testing.T) {
 	r := newRig(t)
 	r.post("g", "ana", "mine")

@@ -69,6 +69,7 @@ func (r *record) wants(k chat.Kind) bool {
 // Bounds of webhooks.
 const (
 	perConv     = 16     // of one conversation
+	perUser     = 256    // made by one user: nobody takes all that there are
 	hooksMax    = 10_000 // of the server; about 500 bytes of memory each
 	maxName     = 64     // characters
 	maxURL      = 2048   // bytes

@@ -23,7 +23,7 @@ func (h *Hooks) Create(ctx context.Context, by string, s Spec) (Made, error) {
 	if err != nil {
 		return Made{}, err
 	}
-	if err := h.room(s.Conv); err != nil {
+	if err := h.room(s.Conv, by); err != nil {
 		return Made{}, err
 	}
 	since, ok := h.o.Accounts.Account(by)
@@ -60,19 +60,24 @@ func (h *Hooks) note(who, what string, r *record) storage.Op {
 	return h.o.Audit(Audit{Who: who, What: what, Target: r.ID, Conv: r.Conv, Note: r.Kind})
 }
 
-// room refuses one more than a conversation, or the server, may have.
-func (h *Hooks) room(conv string) error {
+// room refuses one more than a conversation, a user or the server may have.
+func (h *Hooks) room(conv, by string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := 0
+	n, mine := 0, 0
 	for _, k := range h.hooks {
 		if k.Conv == conv {
 			n++
+		}
+		if k.By == by {
+			mine++
 		}
 	}
 	switch {
 	case n >= perConv:
 		return chat.Refuse(chat.Conflict, "a conversation has at most %d webhooks: delete one that is not needed", perConv)
+	case mine >= perUser:
+		return chat.Refuse(chat.Conflict, "you have %d webhooks already: delete one that is not needed", perUser)
 	case len(h.hooks) >= hooksMax:
 		return chat.Refuse(chat.Unavailable, "the server has as many webhooks as it takes: ask its administrator")
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -137,6 +138,29 @@ func TestNothingIsLostOverARestart(t *testing.T) {
 	h.start()
 	h.post("ann", "four")
 	if got := fmt.Sprint(e.next().texts); got != "[four]" {
+		t.Fatal(got)
+	}
+}
+
+// What retention cuts off while the endpoint is away is passed over, however much that is.
+func TestRetentionCutsOffWhatWaits(t *testing.T) {
+	h := build(t, trusting)
+	e := newEndpoint(t, h)
+	h.create("ann", webhook.Spec{Kind: webhook.Out, URL: e.URL})
+	h.stop()
+	var wg sync.WaitGroup
+	for range 5000 { // more than one look into the log goes over
+		wg.Add(1)
+		h.hub.Submit(&hub.Request{Conv: "birds", Cmd: chat.Command{Op: chat.OpAppend, Actor: "ann", Event: chat.Event{Text: "old"}},
+			Done: func(hub.Result) { wg.Done() }})
+	}
+	wg.Wait()
+	last := h.post("ann", "new")
+	var cut storage.Batch
+	cut.Truncate("birds", last)
+	must(t, h.pipe.CommitWait(&cut))
+	h.start()
+	if got := fmt.Sprint(e.next().texts); got != "[new]" {
 		t.Fatal(got)
 	}
 }
@@ -379,6 +403,29 @@ func TestManyCreatedAtOnce(t *testing.T) {
 		must(t, h.store.Scan(storage.In(space), nil, func(k storage.Key, _ []byte) bool { t.Errorf("%q is left", k); return true }))
 	}
 	h.start()
+}
+
+// The webhooks of one user, in whatever groups, leave room for those of others.
+func TestNobodyTakesAllWebhooks(t *testing.T) {
+	h := build(t)
+	title := "Birds"
+	create := func(conv, user string) error {
+		_, err := h.hooks.Create(t.Context(), user, webhook.Spec{Conv: conv, Kind: webhook.Out, URL: "https://example.org/"})
+		return err
+	}
+	for g := range 17 {
+		conv := fmt.Sprint("g", g)
+		h.do(conv, chat.Command{Op: chat.OpCreate, Actor: "ann", Info: &chat.InfoChange{Title: &title}})
+		for i := range 16 {
+			if g*16+i < 256 {
+				must(t, create(conv, "ann"))
+			} else if err := create(conv, "ann"); !errors.Is(err, &chat.Refusal{Code: chat.Conflict}) {
+				t.Fatalf("number %d: %v", g*16+i, err)
+			}
+		}
+	}
+	h.do("bobs", chat.Command{Op: chat.OpCreate, Actor: "bob", Info: &chat.InfoChange{Title: &title}})
+	must(t, create("bobs", "bob"))
 }
 
 func TestSpecsAreChecked(t *testing.T) {

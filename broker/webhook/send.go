@@ -83,9 +83,10 @@ func (h *Hooks) gather(r *record, next uint64) (b batch, head uint64, err error)
 	if head, _, err = h.o.Hub.Head(r.Conv); err != nil || next > head {
 		return b, head, err
 	}
-	n, now := 0, h.o.Now().UnixMilli()
+	n, now, full := 0, h.o.Now().UnixMilli(), false
+	to := min(head, next+scanMax-1)
 	var bad error
-	err = h.o.Store.Read(r.Conv, next, min(head, next+scanMax-1), func(e storage.Entry) bool {
+	err = h.o.Store.Read(r.Conv, next, to, func(e storage.Entry) bool {
 		var ev chat.Event
 		if ev, bad = protocol.DecodeStored(e.Data); bad != nil {
 			return false
@@ -95,7 +96,7 @@ func (h *Hooks) gather(r *record, next uint64) (b batch, head uint64, err error)
 			return true
 		}
 		item := protocol.AppendEvent(nil, protocol.ViewJSON, &ev, false)
-		if n == batchEvents || n > 0 && len(b.body)+len(item) > batchBytes {
+		if full = n == batchEvents || n > 0 && len(b.body)+len(item) > batchBytes; full {
 			return false
 		}
 		if n == 0 {
@@ -111,6 +112,9 @@ func (h *Hooks) gather(r *record, next uint64) (b batch, head uint64, err error)
 	})
 	if err = errors.Join(err, bad); err != nil {
 		return b, head, err
+	}
+	if !full {
+		b.seen = to // there may be nothing: retention cuts off what nobody fetched in time
 	}
 	if n > 0 {
 		b.body = append(b.body, `]}`...)
