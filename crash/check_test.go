@@ -23,7 +23,7 @@ func (w *world) check() {
 		d.settled = nil
 	}
 	count := w.readLogs()
-	w.each(func(d *device) { d.waitForAll(); d.sync() })
+	w.each(func(d *device) { d.waitForAll(); d.sync() }, nil)
 	w.checkPosts(count)
 	w.checkOrder()
 	w.checkDeliveries()
@@ -32,9 +32,13 @@ func (w *world) check() {
 	w.checkVolatile()
 	w.checkReaders()
 	for tok, o := range w.ops {
-		w.known[tok] = ""
-		if o.state == abandoned {
+		switch {
+		case o.state == abandoned:
 			w.known[tok] = "given up"
+		case o.kind == plain1 && o.resent > 0: // stored twice, its second copy may come late
+			w.known[tok] = "sent again"
+		default:
+			w.known[tok] = ""
 		}
 	}
 	clear(w.ops)
@@ -308,7 +312,7 @@ func (w *world) checkPlain() {
 			g, o := d.plain[tok], w.ops[tok]
 			if o == nil {
 				if !isWill(tok) && w.known[tok] == "" && g.fresh > 0 {
-					w.wrongf("%s received %s, which is not of this round, without DUP", d, tok)
+					w.wrongf("%s received %s, which is not of this round and is no second copy, %d times, %d without DUP", d, tok, g.total, g.fresh)
 				}
 				continue
 			}
@@ -386,7 +390,7 @@ func (w *world) checkVolatile() {
 				}
 			}
 		}
-	})
+	}, nil)
 }
 
 // checkReaders: retained messages and cursors are as acknowledged, and who did not come back is offline.

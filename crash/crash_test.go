@@ -5,6 +5,12 @@
 // server dies; everything that they sent is in the world's ledger, with what the server answered. After
 // the restart the devices send again what was not answered, and the ledger is compared with what fresh
 // readers find. One data directory lives through all rounds.
+//
+// Beside the devices, which keep much in flight, there are actors, which do one thing at a time: to
+// messages ([board]), to memberships ([gate]), to settings and contacts ([drawers]), to somebody who
+// wants to be told while away ([bell]), and to an account that is erased ([farewell]). What may have become of something is a [belief].
+//
+// [TestPowerLoss] does the like to a hub on a disk that forgets what was not synced.
 package crash_test
 
 import (
@@ -15,12 +21,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/verify"
+	"github.com/petrelchat/petrel/storage"
 )
 
 var (
@@ -28,6 +37,9 @@ var (
 	seed    = flag.Uint64("seed", 0, "of all random choices; 0: by the clock")
 	dataDir = flag.String("dir", "", "data directory, kept; default: a temporary one, kept after a failure")
 )
+
+// epoch is for how many rounds a group of the board and of the gate lives.
+const epoch = 5
 
 // patience bounds how long the test waits for what must come; no assertion depends on it.
 const patience = 30 * time.Second
@@ -57,7 +69,7 @@ func TestCrash(t *testing.T) {
 	for w.round = 1; w.round <= *rounds && !t.Failed(); w.round++ {
 		w.play()
 	}
-	w.server.kill()
+	w.end()
 	w.summary()
 }
 
@@ -75,23 +87,60 @@ func build(t *testing.T) string {
 // play is one round: load, death, restart, load again, and the reckoning.
 func (w *world) play() {
 	life := time.Duration(20+w.rng.IntN(780)) * time.Millisecond
+	if w.round%10 == 0 { // long enough for what had to disappear while there was no server
+		life += afterwards * time.Millisecond
+	}
 	w.arm()
+	if w.round%epoch == 1 {
+		w.board.open(w.round)
+		w.gate.open(w.round)
+		w.farewell.open(w.round)
+	}
+	if w.round%generation == 1 {
+		w.drawers.open(w.round)
+	}
 	dead := make(chan struct{})
 	time.AfterFunc(life, func() { w.server.kill(); close(dead) })
-	w.each(func(d *device) { d.load(1 << 30) })
+	w.each(func(d *device) { d.load(1 << 30) }, func(a *actor) { a.load(1 << 30) })
 	<-dead
 	w.endArmed()
+	died := now()
 	w.verify()
+	if w.round%10 == 0 {
+		w.store(func(st storage.Reader) { w.remains(st, died) })
+	}
 	w.server = w.start()
 	w.each(func(d *device) {
 		d.reconnect()
 		d.load(5 + d.rng.IntN(20))
 		d.settle()
-	})
+	}, func(a *actor) { a.load(5 + a.rng.IntN(20)) })
 	w.check()
+	w.board.check()
+	w.gate.check()
+	w.drawers.check()
+	w.bell.check()
+	w.farewell.check()
 	if w.t.Failed() {
 		w.t.Logf("seed %d, round %d, killed after %v; server log: %s", *seed, w.round, life, w.server.log)
 	}
+}
+
+// end lets everything disappear that is to, and looks for what is left of it.
+func (w *world) end() {
+	w.trail.check(w)
+	last := max(w.server.started, now()+1000) // a draft may wait that long until it is told
+	for _, g := range w.board.gone {
+		last = max(last, g.since)
+	}
+	time.Sleep(time.Until(time.UnixMilli(last + afterwards)))
+	w.server.kill()
+	died := now() + 1
+	w.verify()
+	w.store(func(st storage.Reader) {
+		w.remains(st, died)
+		w.drawers.checkTold(st)
+	})
 }
 
 // verify checks the store of the dead server: derived records against the logs, and the files.
@@ -122,11 +171,21 @@ type world struct {
 	convs   map[string]*convLog
 	total   totals
 	cuts    atomic.Int64 // connections that clients cut
+
+	actors   []*actor // of the following
+	board    *board
+	gate     *gate
+	drawers  *drawers
+	bell     *bell
+	farewell *farewell
+	trail    trail
+	lives    atomic.Int32 // of the server
 }
 
 type totals struct {
 	acked, resent, abandoned, refused, ticks int
 	doubles, doublesCut, doubleTicks, wills  int
+	looked                                   int // texts that remains came across
 }
 
 func newWorld(t *testing.T, seed uint64, bin, dir string) *world {
@@ -168,31 +227,58 @@ func (w *world) begin() {
 	}
 	w.devices[4].receiveMax = 5
 	w.devices[5].ticker = true
-	w.each(func(d *device) { d.reconnect(); d.subscribe() })
+	w.each(func(d *device) { d.reconnect(); d.subscribe() }, nil)
+	w.board, w.gate, w.drawers, w.bell, w.farewell = newBoard(w), newGate(w), newDrawers(w), newBell(w), newFarewell(w)
+	w.actors = slices.Concat(w.board.actors, w.gate.actors, w.drawers.actors, []*actor{w.bell.actor, w.farewell.actor})
+	for _, a := range w.actors {
+		w.reader(a.user).close()
+	}
+	w.addAdmin()
+	w.bell.register()
 }
 
-// each runs fn for all devices at the same time.
-func (w *world) each(fn func(*device)) {
-	done := make(chan struct{})
+// addAdmin makes the administrator, as whoever runs the server does.
+func (w *world) addAdmin() {
+	cmd := exec.Command(w.bin, "user", "add", admin, "--admin", "--data", w.dir)
+	cmd.Env = append(os.Environ(), "PETREL_PASSWORD=correct horse battery")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("adding an administrator: %v\n%s", err, out)
+	}
+}
+
+// each runs fn for all devices, and play for all actors, at the same time. Either may be nil.
+func (w *world) each(fn func(*device), play func(*actor)) {
+	var running sync.WaitGroup
 	for _, d := range w.devices {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			defer d.recoverFault()
-			fn(d)
-		}()
+		if fn != nil {
+			running.Go(func() { d.fault = caught(func() { fn(d) }) })
+		}
 	}
-	for range w.devices {
-		<-done
+	for _, a := range w.actors {
+		if play != nil {
+			running.Go(func() { a.fault = caught(func() { play(a) }) })
+		}
 	}
+	running.Wait()
 	for _, d := range w.devices {
 		if d.fault != nil {
 			w.t.Fatalf("seed %d, round %d, %s: %v; server log: %s", *seed, w.round, d, d.fault, w.server.log)
+		}
+	}
+	for _, a := range w.actors {
+		if a.fault != nil {
+			w.t.Fatalf("seed %d, round %d, %s: %v; server log: %s", *seed, w.round, a.name, a.fault, w.server.log)
 		}
 	}
 }
 
 func (w *world) summary() {
 	n := w.total
+	things := 0
+	for _, a := range w.actors {
+		things += a.n
+	}
+	w.t.Logf("%d things done by actors, %d texts gone, %d looked at in the store of the dead server", things, len(w.board.gone), n.looked)
 	w.t.Logf("%d rounds: %d acknowledged, %d sent again, %d given up, %d refused, %d ticks, %d wills, %d cuts by clients; "+
 		"stored twice: %d (and %d ticks) after a crash, %d after a client's cut", *rounds, n.acked, n.resent, n.abandoned, n.refused, n.ticks, n.wills, w.cuts.Load(), n.doubles, n.doubleTicks, n.doublesCut)
 	for id, c := range w.convs {

@@ -87,14 +87,19 @@ func (d *device) failf(format string, args ...any) {
 	panic(faultError{fmt.Errorf(format, args...)})
 }
 
-func (d *device) recoverFault() {
-	switch r := recover().(type) {
-	case nil:
-	case faultError:
-		d.fault = r.error
-	default:
-		panic(r)
-	}
+// caught returns the fault that fn ended with.
+func caught(fn func()) (fault error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case faultError:
+			fault = r.error
+		default:
+			panic(r)
+		}
+	}()
+	fn()
+	return nil
 }
 
 // reconnect makes a connection and sends again what was not answered. It returns false when the

@@ -5,12 +5,11 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/petrelchat/petrel/broker/hub"
-	"github.com/petrelchat/petrel/broker/verify"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/protocol"
 	"github.com/petrelchat/petrel/storage"
@@ -28,6 +27,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 	for seed := range n {
 		l := &lossy{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), disk: pebblestore.NewMemDisk(), sent: map[string]*command{}, told: map[string]map[uint64]string{}}
+		l.ended, l.cut, l.edits = make(map[string]map[uint64]bool), make(map[string]uint64), make(map[string]uint64)
 		for range 6 {
 			l.run()
 			if t.Failed() {
@@ -49,6 +49,10 @@ type lossy struct {
 	sent  map[string]*command          // by token
 	told  map[string]map[uint64]string // log → seq → what a delivery said
 	moved map[string]uint64            // read cursors that were answered, by conversation and user
+	ended map[string]map[uint64]bool   // log → seq: somebody asked for the end of this event
+	edits map[string]uint64            // log and seq of an edit that was delivered → the post
+	cut   map[string]uint64            // log → before which seq somebody asked to cut it off
+	codes []string                     // of invitations
 }
 
 type command struct {
@@ -69,6 +73,9 @@ func (l *lossy) Deliver(d *hub.Delivery) {
 		l.told[d.Log] = make(map[uint64]string)
 	}
 	l.told[d.Log][d.Event.Seq] = says(d.Event)
+	if d.Event.Kind == chat.KindEdit {
+		l.edits[fmt.Sprint(d.Log, " ", d.Event.Seq)] = d.Event.Re
+	}
 }
 
 // says is what an event says, in short.
@@ -119,6 +126,7 @@ func (l *lossy) run() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.prepare(st)
 	h, stop := l.hub(st)
 	started := make(chan struct{})
 	var wg sync.WaitGroup
@@ -128,6 +136,9 @@ func (l *lossy) run() {
 			<-started
 			for range 20 + rng.IntN(80) {
 				l.submit(h, rng)
+				if rng.IntN(40) == 0 {
+					l.upkeep(h, st, rng)
+				}
 			}
 		})
 	}
@@ -163,10 +174,10 @@ func (l *lossy) submit(h *hub.Hub, rng *rand.Rand) {
 	c := &command{token: fmt.Sprintf("%d.%d", l.seed, l.n)}
 	l.mu.Unlock()
 	cmd := chat.Command{Actor: user}
-	switch r := rng.IntN(20); {
+	switch r := rng.IntN(40); {
 	case r == 0 && !direct:
-		title := "t"
-		cmd.Op, cmd.Info, cmd.Members = chat.OpCreate, &chat.InfoChange{Title: &title}, []string{"bob", "cat"}
+		title, join := "t", chat.JoinRequest
+		cmd.Op, cmd.Info, cmd.Members = chat.OpCreate, &chat.InfoChange{Title: &title, Join: &join}, []string{"bob", "cat"}
 	case r < 3 && !direct:
 		cmd.Op, cmd.User, cmd.Role = chat.OpAdd, lossyUsers[rng.IntN(4)], chat.RoleMember
 	case r < 4 && !direct:
@@ -174,11 +185,18 @@ func (l *lossy) submit(h *hub.Hub, rng *rand.Rand) {
 	case r < 6:
 		l.read(h, conv, user, uint64(1+rng.IntN(20)))
 		return
+	case r < 12 && !direct:
+		l.keep(&cmd, c.token, rng)
+	case r < 26:
+		l.upon(&cmd, conv, c.token, rng)
 	default:
 		cmd.Op = chat.OpAppend
 		cmd.Event = chat.Event{Kind: chat.KindPost, Text: c.token}
 		if rng.IntN(2) == 0 {
 			cmd.Event.ID = c.token
+		}
+		if rng.IntN(4) == 0 {
+			cmd.Event.Expire = 1
 		}
 		cmd.Hash = protocol.ContentHash(&cmd.Event)
 	}
@@ -195,6 +213,110 @@ func (l *lossy) submit(h *hub.Hub, rng *rand.Rand) {
 	h.Submit(&req)
 }
 
+// keep makes the command one of those that keep a group's gate.
+func (l *lossy) keep(cmd *chat.Command, token string, rng *rand.Rand) {
+	cmd.User = lossyUsers[rng.IntN(4)]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch cmd.Op = []chat.Op{
+		chat.OpBan, chat.OpUnban, chat.OpMute, chat.OpJoin, chat.OpLeave, chat.OpApprove, chat.OpDeny,
+		chat.OpInvite, chat.OpAccept, chat.OpAccept, chat.OpRevoke, chat.OpRole,
+	}[rng.IntN(12)]; cmd.Op {
+	case chat.OpMute:
+		cmd.Until = now() + 5
+	case chat.OpBan:
+		cmd.Until = now() + int64(rng.IntN(10))
+	case chat.OpRole:
+		cmd.Role = chat.RoleModerator
+	case chat.OpInvite:
+		cmd.Code, cmd.Invite.Uses = "code-"+strings.ReplaceAll(token, ".", "-"), uint32(rng.IntN(3))
+		l.codes = append(l.codes, cmd.Code)
+	case chat.OpAccept, chat.OpRevoke:
+		if len(l.codes) > 0 {
+			cmd.Code = l.codes[rng.IntN(len(l.codes))]
+		}
+	}
+}
+
+// upon makes the command one that acts upon an event, there or not.
+func (l *lossy) upon(cmd *chat.Command, conv, token string, rng *rand.Rand) {
+	cmd.Op = chat.OpAppend
+	ev := &cmd.Event
+	ev.Re = uint64(1 + rng.IntN(30))
+	switch ev.Kind = []chat.Kind{
+		chat.KindPost, chat.KindPost, chat.KindEdit, chat.KindDelete, chat.KindReact, chat.KindReact, chat.KindUnreact, chat.KindPin, chat.KindUnpin,
+	}[rng.IntN(9)]; ev.Kind {
+	case chat.KindPost, chat.KindEdit:
+		ev.Text = token
+	case chat.KindReact, chat.KindUnreact:
+		ev.Emoji = emojis[rng.IntN(2)]
+	case chat.KindDelete:
+		l.end(conv, ev.Re)
+	}
+	cmd.Hash = protocol.ContentHash(ev)
+}
+
+// end notes that somebody asks for the end of an event.
+func (l *lossy) end(conv string, seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended[conv] == nil {
+		l.ended[conv] = make(map[uint64]bool)
+	}
+	l.ended[conv][seq] = true
+}
+
+// upkeep is what the server does by itself: some events disappear, or the beginning of a log is cut off.
+func (l *lossy) upkeep(h *hub.Hub, st storage.Store, rng *rand.Rand) {
+	done := func(wait func() error) {
+		if err := wait(); err != nil {
+			l.t.Errorf("seed %d: upkeep: %v", l.seed, err)
+		}
+	}
+	if rng.IntN(6) == 0 {
+		conv, below := lossyConvs[rng.IntN(4)], uint64(1+rng.IntN(8))
+		l.mu.Lock()
+		l.cut[conv] = max(l.cut[conv], below)
+		l.mu.Unlock()
+		done(h.Cut(conv, below))
+		return
+	}
+	due := make(map[string][]hub.Due)
+	err := st.Scan(storage.In(storage.SpaceExpire), nil, func(k storage.Key, _ []byte) bool {
+		conv, d, ok := hub.TakeExpireKey(k)
+		if !ok {
+			l.t.Errorf("seed %d: the record %q", l.seed, []byte(k))
+		}
+		if rng.IntN(2) == 0 {
+			due[conv] = append(due[conv], d)
+		}
+		return true
+	})
+	if err != nil {
+		l.t.Error(err)
+	}
+	for conv, list := range due {
+		for _, d := range list {
+			l.end(conv, d.Seq)
+		}
+		done(h.Disappear(conv, list))
+	}
+}
+
+// prepare gives a new store the mark that it has views, which are checked then.
+func (l *lossy) prepare(st storage.Store) {
+	commit := func(b *storage.Batch) error {
+		p, err := st.Commit(b)
+		if err == nil {
+			err = p.Wait()
+		}
+		return err
+	}
+	if err := hub.BuildViews(st, stored{}, commit, slog.New(slog.DiscardHandler)); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
 func (l *lossy) read(h *hub.Hub, conv, user string, seq uint64) {
 	h.MoveCursor(&hub.Move{Conv: conv, User: user, Read: seq, Done: func(res hub.Result) {
 		if res.Err != nil {
@@ -207,119 +329,4 @@ func (l *lossy) read(h *hub.Hub, conv, user string, seq uint64) {
 		}
 		l.moved[conv+" "+user] = max(l.moved[conv+" "+user], seq)
 	}})
-}
-
-// check opens the disk after the power loss and compares it with what was known before.
-func (l *lossy) check(k knowledge) {
-	t := l.t
-	st, err := l.disk.Open(pebblestore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	_, err = verify.Check(st, func(p verify.Problem) {
-		if p.Severity == verify.Error {
-			t.Errorf("seed %d: %v", l.seed, p)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	logs, where := l.readAll(st)
-	for tok, c := range k.sent {
-		if c.req.Cmd.Op != chat.OpAppend {
-			continue
-		}
-		seqs := where[tok]
-		switch {
-		case len(seqs) > 1:
-			t.Errorf("seed %d: %s is stored %d times", l.seed, tok, len(seqs))
-		case c.done && c.res.Err != nil && len(seqs) > 0:
-			t.Errorf("seed %d: %s was refused (%v) and is stored", l.seed, tok, c.res.Err)
-		case c.done && c.res.Err == nil && !slices.Equal(seqs, []uint64{c.res.Seq}):
-			t.Errorf("seed %d: %s was acknowledged as seq %d and is at %v", l.seed, tok, c.res.Seq, seqs)
-		}
-	}
-	for log, told := range k.told {
-		for seq, what := range told {
-			if got := logs[log][seq]; got != what {
-				t.Errorf("seed %d: %s %d was delivered as %q and is %q", l.seed, log, seq, what, got)
-			}
-		}
-	}
-	l.checkCursors(st, k)
-	l.checkRetries(st, k)
-	// The future begins here: what was under way and is lost may be told anew.
-	l.sent, l.told, l.moved = map[string]*command{}, map[string]map[uint64]string{}, maps.Clone(k.moved)
-}
-
-// readAll reads all logs, and where each token is.
-func (l *lossy) readAll(st storage.Store) (logs map[string]map[uint64]string, where map[string][]uint64) {
-	logs, where = make(map[string]map[uint64]string), make(map[string][]uint64)
-	err := st.Logs(func(log string) bool {
-		logs[log] = make(map[uint64]string)
-		next := uint64(1)
-		err := st.Read(log, 1, 1<<62, func(e storage.Entry) bool {
-			ev, err := protocol.DecodeStored(e.Data)
-			if err != nil || e.Seq != next {
-				l.t.Errorf("seed %d: %s: seq %d where %d is due (%v)", l.seed, log, e.Seq, next, err)
-			}
-			next++
-			logs[log][e.Seq] = says(&ev)
-			if ev.Text != "" {
-				where[ev.Text] = append(where[ev.Text], e.Seq)
-			}
-			return true
-		})
-		if err != nil {
-			l.t.Error(err)
-		}
-		return true
-	})
-	if err != nil {
-		l.t.Error(err)
-	}
-	return logs, where
-}
-
-func (l *lossy) checkCursors(st storage.Store, k knowledge) {
-	for key, seq := range k.moved {
-		var conv, user string
-		if _, err := fmt.Sscan(key, &conv, &user); err != nil {
-			l.t.Fatal(err)
-		}
-		v, _, err := st.Get(storage.In(storage.SpaceCursor).Str(conv).Str(user))
-		if err != nil {
-			l.t.Error(err)
-		}
-		if c, err := storage.DecodeCursor(v); err != nil || c.Read < seq {
-			l.t.Errorf("seed %d: %s had read up to %d, the record says %d (%v)", l.seed, key, seq, c.Read, err)
-		}
-	}
-}
-
-// checkRetries sends acknowledged events with an id again: they have the seq that they had; with other
-// content they are refused.
-func (l *lossy) checkRetries(st storage.Store, k knowledge) {
-	h, stop := l.hub(st)
-	defer stop()
-	for tok, c := range k.sent {
-		if !c.done || c.res.Err != nil || c.req.Cmd.Event.ID == "" {
-			continue
-		}
-		r := c.req
-		if res := h.Do(&r); res.Err == nil && (res.Seq != c.res.Seq || !res.Duplicate) {
-			l.t.Errorf("seed %d: the retry of %s became seq %d, it was %d", l.seed, tok, res.Seq, c.res.Seq)
-		}
-		r = c.req
-		r.Cmd.Event.Text += "?"
-		r.Cmd.Hash = protocol.ContentHash(&r.Cmd.Event)
-		if res := h.Do(&r); res.Err == nil {
-			l.t.Errorf("seed %d: other content under the id of %s was accepted", l.seed, tok)
-		}
-	}
 }

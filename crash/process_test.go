@@ -13,11 +13,12 @@ import (
 
 // process is a running server.
 type process struct {
-	cmd  *exec.Cmd
-	addr string // of the MQTT listener
-	log  string // file with what it said
-	once sync.Once
-	done chan struct{}
+	cmd     *exec.Cmd
+	addr    string // of the MQTT listener
+	started int64  // ms since 1970, when it took connections
+	log     string // file with what it said
+	once    sync.Once
+	done    chan struct{}
 
 	dying atomic.Bool // it was killed, or is just being
 }
@@ -29,6 +30,8 @@ func (w *world) start() *process {
 		cmd: exec.Command(w.bin, "serve", "--dev", "--data", w.dir, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"),
 		log: filepath.Join(filepath.Dir(w.dir), "server.log"), done: make(chan struct{}),
 	}
+	// Those who are away are told soon, and as often as there is something.
+	p.cmd.Env = append(os.Environ(), "PETREL_NOTIFY_WINDOW=150ms", "PETREL_NOTIFY_PER_HOUR=10000")
 	said, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		w.t.Fatal(err)
@@ -37,6 +40,7 @@ func (w *world) start() *process {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.lives.Add(1)
 	if err := p.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -58,7 +62,7 @@ func (w *world) start() *process {
 		if !ok {
 			w.t.Fatalf("round %d: the server does not start again; see %s", w.round, p.log)
 		}
-		p.addr = a
+		p.addr, p.started = a, now()
 	case <-time.After(patience):
 		w.t.Fatalf("round %d: the server is not ready; see %s", w.round, p.log)
 	}

@@ -16,6 +16,8 @@ type reader struct {
 	conn *mqttc.Conn
 	pid  uint16
 	live map[string]string // retained values and presence, by topic
+
+	seen func(what string, from int64, payload string) // is shown each reply; may be nil
 }
 
 // reader connects a client of a user with a new session, which ends with it.
@@ -79,24 +81,74 @@ func (r *reader) publish(topic, payload string) {
 	r.await(mqttc.PUBACK)
 }
 
-// call makes a request and decodes the reply into out.
-func (r *reader) call(method string, params map[string]any, out any) {
+// ask makes a request that may be refused.
+func (r *reader) ask(method string, params map[string]any) answer {
 	r.w.t.Helper()
 	params["tag"] = "t"
 	body, err := json.Marshal(params)
 	r.must(err)
 	topic := "u/" + r.user + "/rpc"
 	delete(r.live, topic)
+	x := answer{outcome: carried, from: now()}
 	r.publish("rpc/"+method, string(body))
+	x.to = now()
 	var reply struct {
 		OK    json.RawMessage
 		Error *struct{ Code, Reason string }
 	}
 	r.must(json.Unmarshal([]byte(r.live[topic]), &reply))
-	if reply.Error != nil {
-		r.w.t.Fatalf("%v: %s: %s: %s", r.w, method, reply.Error.Code, reply.Error.Reason)
+	if x.body = reply.OK; reply.Error != nil {
+		x.outcome, x.code, x.reason = turned, reply.Error.Code, reply.Error.Reason
 	}
-	r.must(json.Unmarshal(reply.OK, out))
+	if r.seen != nil {
+		r.seen(fmt.Sprint(method, " ", params), x.from, r.live[topic])
+	}
+	return x
+}
+
+func (r *reader) decode(x *answer, out any) {
+	r.w.t.Helper()
+	r.must(json.Unmarshal(x.body, out))
+}
+
+// call makes a request and decodes the reply into out.
+func (r *reader) call(method string, params map[string]any, out any) {
+	r.w.t.Helper()
+	x := r.ask(method, params)
+	if x.outcome != carried {
+		r.w.t.Fatalf("%v: %s %v: %v", r.w, method, params, &x)
+	}
+	r.decode(&x, out)
+}
+
+// events reads all of a conversation.
+func (r *reader) events(conv string) (list []shown) {
+	r.w.t.Helper()
+	for after := uint64(0); ; {
+		var page struct {
+			Events []shown
+			More   bool
+		}
+		r.call("history", map[string]any{"conv": conv, "after": after, "limit": 500}, &page)
+		for _, e := range page.Events {
+			if e.Seq != after+1 {
+				r.w.t.Fatalf("%v: %s has seq %d after %d", r.w, conv, e.Seq, after)
+			}
+			after = max(e.Seq, e.To)
+			list = append(list, e)
+		}
+		if !page.More {
+			return list
+		}
+	}
+}
+
+// head is the last seq of a conversation.
+func (r *reader) head(conv string) uint64 {
+	r.w.t.Helper()
+	var page struct{ Head uint64 }
+	r.call("history", map[string]any{"conv": conv, "limit": 1}, &page)
+	return page.Head
 }
 
 // history reads what comes after a seq, page by page, and appends it.
