@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -13,6 +14,7 @@ const (
 	quietEvery = time.Second
 	quietBytes = 1 << 20  // allocated within quietEvery: the server has nothing to do
 	worthBytes = 16 << 20 // allocated since memory was given back: worth a collection
+	quietAgain = 5        // quiet ticks after which it is worth another: timers still held some of the burst
 )
 
 // giveBack returns memory to the system while the server is quiet, until stop is closed.
@@ -21,6 +23,7 @@ func giveBack(stop <-chan struct{}) {
 	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	var last, given uint64
+	again := 0
 	for {
 		select {
 		case <-stop:
@@ -29,7 +32,16 @@ func giveBack(stop <-chan struct{}) {
 		}
 		metrics.Read(sample)
 		now := sample[0].Value.Uint64()
-		if now-last < quietBytes && now-given > worthBytes {
+		quiet := now-last < quietBytes
+		switch {
+		case !quiet:
+		case now-given > worthBytes:
+			again = quietAgain
+		case again > 0:
+			again--
+		}
+		if quiet && (now-given > worthBytes || again == 1) {
+			runtime.GC() // what pools hold outlives one collection
 			debug.FreeOSMemory()
 			given = now
 		}

@@ -38,7 +38,7 @@ type Service struct {
 }
 
 // accountsCached bounds the accounts in memory, about 200 bytes each.
-const accountsCached = 16_384
+const accountsCached = 4_096
 
 // New returns a service over the accounts in o.Store. It reads the key files that o.JWT names.
 func New(o Options) (*Service, error) {
