@@ -10,6 +10,7 @@ import (
 
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/broker/notify/push"
+	"github.com/petrelchat/petrel/internal/egress"
 )
 
 // hook is a user's endpoint on this machine.
@@ -28,7 +29,7 @@ func newHook(t *testing.T) *hook {
 	t.Helper()
 	h := &hook{calls: make(chan hookCall, 16)}
 	h.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		c := hookCall{timestamp: r.Header.Get(push.TimestampHeader), signature: r.Header.Get(push.SignatureHeader)}
+		c := hookCall{timestamp: r.Header.Get(egress.TimestampHeader), signature: r.Header.Get(egress.SignatureHeader)}
 		c.body, _ = io.ReadAll(r.Body)
 		if err := json.Unmarshal(c.body, &c.Payload); err != nil {
 			t.Errorf("%s: %v", c.body, err)
@@ -90,7 +91,7 @@ func TestOfflineMemberIsNotified(t *testing.T) {
 	if c.Body != "ana: 3 messages in Climbing" || c.Title != "Climbing" || c.Count != 3 || c.Conv != "climbing" || c.Text != "ana: three" || c.User != "bo" || c.Badge == 0 {
 		t.Errorf("%s", c.body)
 	}
-	if want := push.Sign(secret, c.timestamp, c.body); c.signature != want {
+	if want := egress.Sign(secret, c.timestamp, c.body); c.signature != want {
 		t.Errorf("signed %s, want %s", c.signature, want)
 	}
 

@@ -82,7 +82,7 @@ func editExpire(own uint64, t *Event, at int64) uint64 {
 	if t.Expire == 0 {
 		return own
 	}
-	left := uint64(max(1, (t.At+int64(min(t.Expire, maxExpire))*1000-at+999)/1000))
+	left := uint64(max(1, (t.Due()-at+999)/1000))
 	if own == 0 {
 		return left
 	}
@@ -227,7 +227,7 @@ func (s *State) aim(c *Command, at int64) (subject, thread uint64, err error) {
 
 // isGone reports whether t is a stub, or has expired without having been taken away yet.
 func isGone(t *Event, at int64) bool {
-	return t.Kind >= KindGone || t.Expire != 0 && t.At+int64(min(t.Expire, maxExpire))*1000 <= at
+	return t.Kind >= KindGone || t.Expired(at)
 }
 
 func mayEdit(actor string, t *Event) error {

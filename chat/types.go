@@ -80,6 +80,17 @@ type Event struct {
 	Fwd      *Forward
 }
 
+// Due returns when the event disappears, in ms since 1970 UTC; 0: never.
+func (e *Event) Due() int64 {
+	if e.Expire == 0 {
+		return 0
+	}
+	return e.At + int64(min(e.Expire, maxExpire))*1000
+}
+
+// Expired reports whether the event's time is over at now, whether or not it has been taken away yet.
+func (e *Event) Expired(now int64) bool { return e.Expire != 0 && e.Due() <= now }
+
 // Forward says where a forwarded post comes from. The server sets it; it is empty but there if the
 // conversation that the post comes from does not tell.
 type Forward struct {

@@ -231,7 +231,7 @@ func (s *Session) eventItem(src source, e storage.Entry, m match, now int64) (it
 
 // gone reports whether an event has disappeared by now.
 func gone(ev *chat.Event, now int64) bool {
-	return ev.Kind == chat.KindGone || ev.Expire > 0 && now >= ev.At+int64(ev.Expire)*1000
+	return ev.Kind == chat.KindGone || ev.Expired(now)
 }
 
 // pumpPlain reads on in the queue of plain messages. s.mu is held, and released meanwhile. It returns

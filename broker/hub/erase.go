@@ -24,7 +24,7 @@ func ExpireKey(conv string, d Due) storage.Key {
 }
 
 // DueOf returns when an event disappears that has Expire.
-func DueOf(ev *chat.Event) Due { return Due{Seq: ev.Seq, At: uint64(ev.At) + ev.Expire*1000} }
+func DueOf(ev *chat.Event) Due { return Due{Seq: ev.Seq, At: uint64(ev.Due())} }
 
 // TakeExpireKey is the inverse of ExpireKey.
 func TakeExpireKey(k storage.Key) (conv string, d Due, ok bool) {

@@ -107,29 +107,13 @@ func blockList(c *call, p *pageParams) (any, error) {
 		return nil, err
 	}
 	reply := blockListReply{Users: c.list(128)}
-	err = c.scan(storage.SpaceBlock, c.User, p.After, func(user string, v []byte) (bool, error) {
+	reply.After, reply.More, err = c.page(reply.Users, storage.SpaceBlock, p.After, limit, func(user string, v []byte) (any, bool, error) {
 		var rec storage.Block
 		if err := storage.Unmarshal(v, &rec); err != nil || rec.At == 0 {
-			return true, err
-		}
-		if reply.More = len(reply.Users.items) == limit; reply.More {
-			return false, nil
+			return nil, false, err
 		}
 		f, err := c.face(user)
-		if err != nil {
-			return false, err
-		}
-		ok, err := reply.Users.add(&blockView{f, rec.At})
-		if reply.More = err == nil && !ok; ok {
-			reply.After = user
-		}
-		return ok, err
+		return &blockView{f, rec.At}, true, err
 	})
-	if !reply.More {
-		reply.After = ""
-	}
-	if err != nil {
-		return nil, err
-	}
-	return reply, c.o.Barrier()
+	return reply, err
 }

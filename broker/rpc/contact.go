@@ -273,34 +273,15 @@ func contactList(c *call, p *pageParams) (any, error) {
 		return nil, err
 	}
 	reply := contactListReply{Contacts: c.list(128)}
-	err = c.scan(storage.SpaceContact, c.User, p.After, func(user string, v []byte) (bool, error) {
+	reply.After, reply.More, err = c.page(reply.Contacts, storage.SpaceContact, p.After, limit, func(user string, v []byte) (any, bool, error) {
 		var rec storage.Contact
-		if err := storage.Unmarshal(v, &rec); err != nil {
-			return false, err
-		}
-		if rec.State == storage.ContactDeclined {
-			return true, nil
-		}
-		if reply.More = len(reply.Contacts.items) == limit; reply.More {
-			return false, nil
+		if err := storage.Unmarshal(v, &rec); err != nil || rec.State == storage.ContactDeclined {
+			return nil, false, err
 		}
 		view, err := c.viewContact(user, &rec)
-		if err != nil {
-			return false, err
-		}
-		ok, err := reply.Contacts.add(view)
-		if reply.More = err == nil && !ok; ok {
-			reply.After = user
-		}
-		return ok, err
+		return view, true, err
 	})
-	if !reply.More {
-		reply.After = ""
-	}
-	if err != nil {
-		return nil, err
-	}
-	return reply, c.o.Barrier()
+	return reply, err
 }
 
 func (c *call) viewContact(user string, rec *storage.Contact) (*contactView, error) {

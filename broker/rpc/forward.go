@@ -42,10 +42,10 @@ func forward(c *call, p *forwardParams) (any, error) {
 	if post.Kind != chat.KindPost {
 		return nil, chat.Refuse(chat.BadRequest, "only posts can be forwarded")
 	}
-	ends := endOf(&post)
+	ends := post.Due()
 	if edit, ok, err := c.lastEdit(p.From, &post, s); err != nil {
 		return nil, err
-	} else if end := endOf(&edit); ok && end != 0 { // its text may go before the post does
+	} else if end := edit.Due(); ok && end != 0 { // its text may go before the post does
 		ends = min(end, cmp.Or(ends, end))
 	}
 	if _, err := c.latest(p.From, &post, s); err != nil {
@@ -64,14 +64,6 @@ func forward(c *call, p *forwardParams) (any, error) {
 		Op: chat.OpAppend, Actor: c.User, Event: copied, Fwd: origin, Hash: hash,
 	}})
 	return forwardReply{p.Conv, res.Seq}, res.Err
-}
-
-// endOf returns when an event disappears, ms since 1970; 0: never.
-func endOf(ev *chat.Event) int64 {
-	if ev.Expire == 0 {
-		return 0
-	}
-	return ev.At + int64(ev.Expire)*1000
 }
 
 type convUpdateParams struct {

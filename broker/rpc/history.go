@@ -97,7 +97,7 @@ func (c *call) events(
 				return false
 			}
 		}
-		if hidden || ev.Kind == chat.KindGone || ev.Expire > 0 && c.now >= ev.At+int64(ev.Expire)*1000 {
+		if hidden || c.gone(&ev) {
 			ev = chat.Event{Kind: chat.KindGone, At: ev.At}
 		}
 		ev.Seq = e.Seq

@@ -154,6 +154,34 @@ func (c *call) scan(space storage.Space, user, behind string, fn func(name strin
 	return err
 }
 
+// page fills a list with the caller's records in a space, in the order of their names and behind one: show says how
+// a record looks, or that it is not shown. after is where the next page begins; "": there is none.
+func (c *call) page(l *list, space storage.Space, behind string, limit int,
+	show func(name string, v []byte) (view any, shown bool, err error),
+) (after string, more bool, err error) {
+	err = c.scan(space, c.User, behind, func(name string, v []byte) (bool, error) {
+		view, shown, err := show(name, v)
+		if err != nil || !shown {
+			return true, err
+		}
+		if more = len(l.items) == limit; more {
+			return false, nil
+		}
+		ok, err := l.add(view)
+		if more = err == nil && !ok; ok {
+			after = name
+		}
+		return ok, err
+	})
+	if err != nil {
+		return "", false, err
+	}
+	if !more {
+		after = ""
+	}
+	return after, more, c.o.Barrier()
+}
+
 // tell stores records and entries of own logs in one batch. log names who carries it out: changes of the
 // same thing have the same.
 func (c *call) tell(log string, b storage.Batch, own ...hub.Own) error {

@@ -53,5 +53,5 @@ func (c *call) mentions(conv string, cur chat.Cursor, m chat.Member, head uint64
 
 // gone reports whether an event has disappeared.
 func (c *call) gone(ev *chat.Event) bool {
-	return ev.Kind == chat.KindGone || ev.Expire > 0 && c.now >= ev.At+int64(ev.Expire)*1000
+	return ev.Kind == chat.KindGone || ev.Expired(c.now)
 }

@@ -195,27 +195,10 @@ func settingList(c *call, p *pageParams) (any, error) {
 		return nil, err
 	}
 	reply := settingListReply{Settings: c.list(256)}
-	err = c.scan(storage.SpaceSetting, c.User, p.After, func(name string, v []byte) (bool, error) {
-		view, ok, err := c.listed(name, v)
-		if err != nil || !ok {
-			return true, err
-		}
-		if reply.More = len(reply.Settings.items) == limit; reply.More {
-			return false, nil
-		}
-		ok, err = reply.Settings.add(view)
-		if reply.More = err == nil && !ok; ok {
-			reply.After = name
-		}
-		return ok, err
+	reply.After, reply.More, err = c.page(reply.Settings, storage.SpaceSetting, p.After, limit, func(name string, v []byte) (any, bool, error) {
+		return c.listed(name, v)
 	})
-	if !reply.More {
-		reply.After = ""
-	}
-	if err != nil {
-		return nil, err
-	}
-	return reply, c.o.Barrier()
+	return reply, err
 }
 
 // listed is a record of SpaceSetting as it is shown; ok is false for what the server keeps for itself.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"time"
 
 	_ "modernc.org/sqlite" // the driver
 	lib "modernc.org/sqlite/lib"
@@ -34,9 +33,6 @@ type db struct {
 
 // readers bounds the searches that run at once: each is one processor's work.
 const readers = 2
-
-// idleTime is how long a connection stays open that nobody uses.
-const idleTime = 3 * time.Second
 
 var schema = []string{
 	`CREATE TABLE meta (k TEXT PRIMARY KEY, v) WITHOUT ROWID`,
@@ -73,9 +69,6 @@ func openDB(dir string, cache int64) (_ *db, fresh bool, err error) {
 		d.w.SetMaxOpenConns(1)
 		d.r.SetMaxOpenConns(readers)
 		d.r.SetMaxIdleConns(readers)
-		// A connection's caches are some megabytes, and opening one takes a millisecond.
-		d.w.SetConnMaxIdleTime(idleTime)
-		d.r.SetConnMaxIdleTime(idleTime)
 		fresh, err = d.prepare()
 	}
 	if err != nil {

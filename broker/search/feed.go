@@ -333,14 +333,6 @@ func (x *Index) event(log string, seq uint64) (ev chat.Event, ok bool, err error
 	return ev, ok, err
 }
 
-// goneAt is when an event disappears in ms since 1970, 0: never.
-func goneAt(ev *chat.Event) int64 {
-	if ev.Expire == 0 {
-		return 0
-	}
-	return ev.At + int64(ev.Expire)*1000
-}
-
 // pace keeps the goroutine from taking more of a processor than it should.
 type pace struct {
 	noted uint64 // at the last look

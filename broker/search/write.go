@@ -46,8 +46,8 @@ func (b *batch) full() bool { return len(b.docs) >= batchDocs || b.text >= batch
 func (b *batch) set(log string, post, src *chat.Event, fresh bool) {
 	d := b.doc(log, post)
 	d.fresh = d.fresh || fresh
-	d.src, d.gone = src.Seq, goneAt(src)
-	if g := goneAt(post); g > 0 && (d.gone == 0 || g < d.gone) {
+	d.src, d.gone = src.Seq, src.Due()
+	if g := post.Due(); g > 0 && (d.gone == 0 || g < d.gone) {
 		d.gone = g
 	}
 	d.tokens = appendTokens(nil, atoms(src.Text))

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -83,15 +82,6 @@ func newSecret() string { return strings.ToLower(rand.Text())[:secretChars] }
 func hashOf(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
-}
-
-// Sign returns the signature of a delivery: HMAC-SHA256 (RFC 2104) under the secret of the time that stands
-// in the header Petrel-Timestamp, a dot, and the body.
-func Sign(secret, timestamp string, body []byte) []byte {
-	m := hmac.New(sha256.New, []byte(secret))
-	m.Write([]byte(timestamp + "."))
-	m.Write(body)
-	return m.Sum(nil)
 }
 
 // Spec says what a new webhook is to be.

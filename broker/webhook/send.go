@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,12 +25,10 @@ const (
 	scanMax     = 2000
 )
 
-// The headers of a delivery.
+// The headers of a delivery, beside those of its signature.
 const (
-	headerID        = "Petrel-Webhook"   // which one
-	headerDelivery  = "Petrel-Delivery"  // first and last seq: 17-21
-	headerTimestamp = "Petrel-Timestamp" // seconds since 1970
-	headerSignature = "Petrel-Signature" // v1=hexadecimal; see Sign
+	headerID       = "Petrel-Webhook"  // which one
+	headerDelivery = "Petrel-Delivery" // first and last seq: 17-21
 )
 
 // batch is what one delivery has.
@@ -91,7 +88,7 @@ func (h *Hooks) gather(r *record, next uint64) (b batch, head uint64, err error)
 		if ev, bad = protocol.DecodeStored(e.Data); bad != nil {
 			return false
 		}
-		if ev.Seq = e.Seq; !r.wants(ev.Kind) || ev.Expire > 0 && now >= ev.At+int64(ev.Expire)*1000 {
+		if ev.Seq = e.Seq; !r.wants(ev.Kind) || ev.Expired(now) {
 			b.seen = e.Seq
 			return true
 		}
@@ -138,8 +135,8 @@ func (h *Hooks) send(r *record, b *batch) (asked time.Duration, err error) {
 	req.Header.Set("User-Agent", "petrel-webhook")
 	req.Header.Set(headerID, r.ID)
 	req.Header.Set(headerDelivery, fmt.Sprintf("%d-%d", b.first, b.last))
-	req.Header.Set(headerTimestamp, stamp)
-	req.Header.Set(headerSignature, "v1="+hex.EncodeToString(Sign(r.Secret, stamp, b.body)))
+	req.Header.Set(egress.TimestampHeader, stamp)
+	req.Header.Set(egress.SignatureHeader, egress.Sign(r.Secret, stamp, b.body))
 	resp, err := h.client.Load().Do(req)
 	if err != nil {
 		return 0, err

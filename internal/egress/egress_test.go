@@ -45,3 +45,11 @@ func TestGuard(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The example of docs/protocol.md.
+func TestSignature(t *testing.T) {
+	const want = "v1=fbad76d480e5768a7085b69e49df165f79750c2e3877b93f6a18ce003dfa0ae7"
+	if got := egress.Sign("secret-secret-secret", "1767225600", []byte(`{"v":1}`)); got != want {
+		t.Error(got)
+	}
+}

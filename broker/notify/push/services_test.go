@@ -35,6 +35,7 @@ import (
 
 	"github.com/petrelchat/petrel/broker/notify"
 	"github.com/petrelchat/petrel/broker/notify/push"
+	"github.com/petrelchat/petrel/internal/egress"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -357,14 +358,14 @@ func TestWebhookSignature(t *testing.T) {
 	if at != "1767225600" || r.Header.Get("Petrel-Id") != "id-1" {
 		t.Errorf("%v", r.Header)
 	}
-	if got := r.Header.Get("Petrel-Signature"); got != push.Sign(reg.Secret, at, body) || got == push.Sign("another secret key", at, body) || got == push.Sign(reg.Secret, "1", body) {
+	if got := r.Header.Get("Petrel-Signature"); got != egress.Sign(reg.Secret, at, body) || got == egress.Sign("another secret key", at, body) || got == egress.Sign(reg.Secret, "1", body) {
 		t.Errorf("signature %s", got)
 	}
 	if p := checkPayload(t, body); p.User != "bo" || p.Device != "hook" {
 		t.Errorf("%+v", p)
 	}
 	// A vector that others can check theirs with: it stands in docs/protocol.md.
-	if got := push.Sign("secret-secret-secret", "1767225600", []byte(`{"v":1}`)); got != "v1=fbad76d480e5768a7085b69e49df165f79750c2e3877b93f6a18ce003dfa0ae7" {
+	if got := egress.Sign("secret-secret-secret", "1767225600", []byte(`{"v":1}`)); got != "v1=fbad76d480e5768a7085b69e49df165f79750c2e3877b93f6a18ce003dfa0ae7" {
 		t.Errorf("vector %s", got)
 	}
 }

@@ -3,32 +3,16 @@ package push
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/petrelchat/petrel/broker/notify"
+	"github.com/petrelchat/petrel/internal/egress"
 )
 
-// The headers of a webhook call. The signature is "v1=" and the HMAC-SHA256 in hexadecimal digits, with the
-// registration's secret, over the timestamp (seconds since 1970 in decimal), a full stop, and the body.
-const (
-	TimestampHeader = "Petrel-Timestamp"
-	SignatureHeader = "Petrel-Signature"
-	IDHeader        = "Petrel-Id" // the same when it is sent again
-)
-
-// Sign returns the value of SignatureHeader.
-func Sign(secret, timestamp string, body []byte) string {
-	h := hmac.New(sha256.New, []byte(secret))
-	h.Write([]byte(timestamp))
-	h.Write([]byte{'.'})
-	h.Write(body)
-	return "v1=" + hex.EncodeToString(h.Sum(nil))
-}
+// IDHeader names the notification of a webhook call: the same when it is sent again.
+const IDHeader = "Petrel-Id"
 
 // webhook posts to a user's own endpoint.
 type webhook struct {
@@ -53,8 +37,8 @@ func (w *webhook) Send(ctx context.Context, r *notify.Registration, n *notify.No
 	at := strconv.FormatInt(w.now().Unix(), 10)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "petrel")
-	req.Header.Set(TimestampHeader, at)
-	req.Header.Set(SignatureHeader, Sign(r.Secret, at, body))
+	req.Header.Set(egress.TimestampHeader, at)
+	req.Header.Set(egress.SignatureHeader, egress.Sign(r.Secret, at, body))
 	req.Header.Set(IDHeader, n.ID)
 	res, err := w.client.Do(req)
 	if err != nil {

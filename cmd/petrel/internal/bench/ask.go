@@ -83,64 +83,68 @@ func (a *asker) ask(method string, params map[string]any, into any) (size int, e
 	}
 }
 
-// spent is how long the server has taken for requests of a method so far, and for how many.
-type spent struct{ seconds, count float64 }
-
-// spentOn reads that from the server's metrics.
-func (s *server) spentOn(ctx context.Context, method string) (t spent, err error) {
+// metrics reads the server's metrics, each by its name with its labels.
+func (s *server) metrics(ctx context.Context) (map[string]float64, error) {
 	if s.ready == "" {
-		return t, errors.New("the time in the server is in its metrics, which a server at --addr does not show here")
+		return nil, errors.New("a server at --addr does not show its metrics here, which have the time in the server")
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(s.ready, "/readyz")+"/metrics", nil)
 	if err != nil {
-		return t, err
+		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return t, err
+		return nil, err
 	}
 	defer resp.Body.Close()
+	values := make(map[string]float64)
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		switch name {
-		case `petrel_rpc_seconds_sum{method="` + method + `"}`:
-			t.seconds, err = strconv.ParseFloat(value, 64)
-		case `petrel_rpc_seconds_count{method="` + method + `"}`:
-			t.count, err = strconv.ParseFloat(value, 64)
-		}
-		if err != nil {
-			return t, err
+		name, value, ok := strings.Cut(lines.Text(), " ")
+		if v, err := strconv.ParseFloat(value, 64); ok && err == nil {
+			values[name] = v
 		}
 	}
-	return t, lines.Err()
+	return values, lines.Err()
 }
 
-// timed makes the same request n times and reports the round trip, the time in the server, and the bytes of the reply.
-func (r *runner) timed(ctx context.Context, s *server, a *asker, res *Result, method string, n int, params func(i int) map[string]any) error {
-	before, err := s.spentOn(ctx, method)
+// inServer makes n requests of a method and returns the mean time that the server took for one, in ms.
+func (s *server) inServer(ctx context.Context, method string, n int, ask func(i int) error) (float64, error) {
+	sum, count := `petrel_rpc_seconds_sum{method="`+method+`"}`, `petrel_rpc_seconds_count{method="`+method+`"}`
+	before, err := s.metrics(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	for i := range n {
+		if err := ask(i); err != nil {
+			return 0, err
+		}
+	}
+	after, err := s.metrics(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if got := after[count] - before[count]; got != float64(n) {
+		return 0, fmt.Errorf("the server counted %.0f requests, not %d", got, n)
+	}
+	return (after[sum] - before[sum]) / float64(n) * 1e3, nil
+}
+
+// timed makes n requests and reports the round trip, the time in the server, and the bytes of the longest reply.
+func (r *runner) timed(ctx context.Context, s *server, a *asker, res *Result, method string, n int, params func(i int) map[string]any) error {
 	var trips histogram
 	most := 0
-	for i := range n {
+	took, err := s.inServer(ctx, method, n, func(i int) error {
 		began := r.clock.now()
 		size, err := a.ask(method, params(i), nil)
-		if err != nil {
-			return err
-		}
 		trips.add(r.clock.now() - began)
 		most = max(most, size)
-	}
-	after, err := s.spentOn(ctx, method)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if after.count-before.count != float64(n) {
-		return fmt.Errorf("the server counted %.0f requests, not %d", after.count-before.count, n)
-	}
-	res.add("in the server", "ms", (after.seconds-before.seconds)/float64(n)*1e3)
+	res.add("in the server", "ms", took)
 	res.latency("round trip", &trips)
 	res.add("longest reply", "KB", float64(most)/1e3)
 	return nil

@@ -1,12 +1,10 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +45,10 @@ func (r *runner) searching(ctx context.Context, s *server) (Result, error) {
 		{"phrase", `"` + word(0) + " " + word(1) + `"`},
 		{"prefix", word(7)[:3] + "*"},
 	} {
-		took, err := r.inServer(ctx, s, a, "search", 50, map[string]any{"q": kind.query})
+		took, err := s.inServer(ctx, "search", searchesTimed, func(int) error {
+			_, err := a.ask("search", map[string]any{"q": kind.query}, nil)
+			return err
+		})
 		if err != nil {
 			return res, fmt.Errorf("%s: %w", kind.name, err)
 		}
@@ -56,24 +57,6 @@ func (r *runner) searching(ctx context.Context, s *server) (Result, error) {
 	}
 	res.add("slowest kind, in the server", "ms", slowest)
 	return res, nil
-}
-
-// inServer makes the same request n times and returns the mean time in the server, in ms.
-func (r *runner) inServer(ctx context.Context, s *server, a *asker, method string, n int, params map[string]any) (float64, error) {
-	before, err := s.spentOn(ctx, method)
-	if err != nil {
-		return 0, err
-	}
-	for range n {
-		if _, err := a.ask(method, params, nil); err != nil {
-			return 0, err
-		}
-	}
-	after, err := s.spentOn(ctx, method)
-	if err == nil && after.count-before.count != float64(n) {
-		err = fmt.Errorf("the server counted %.0f requests, not %d", after.count-before.count, n)
-	}
-	return (after.seconds - before.seconds) / float64(n) * 1e3, err
 }
 
 // indexing compares posting with and without the search index, in turns on one data directory.
@@ -112,6 +95,9 @@ func (r *runner) indexing(ctx context.Context, s *server) (Result, error) {
 	res.add("without ÷ with", "", without/with)
 	return res, nil
 }
+
+// searchesTimed is how many searches of a kind are timed.
+const searchesTimed = 50
 
 // wordsThere is how many words the texts are made of.
 const wordsThere = 20_000
@@ -186,29 +172,4 @@ func (s *server) indexed(ctx context.Context, n float64, limit time.Duration) er
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-}
-
-// metrics reads the metrics that have no labels.
-func (s *server) metrics(ctx context.Context) (map[string]float64, error) {
-	if s.ready == "" {
-		return nil, errors.New("a server at --addr does not show its metrics here")
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(s.ready, "/readyz")+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	values := make(map[string]float64)
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		name, value, ok := strings.Cut(lines.Text(), " ")
-		if v, err := strconv.ParseFloat(value, 64); ok && err == nil {
-			values[name] = v
-		}
-	}
-	return values, lines.Err()
 }
