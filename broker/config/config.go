@@ -302,7 +302,7 @@ func Default() Config {
 			FCM: FCM{Endpoint: "https://fcm.googleapis.com"}, APNs: APNs{Host: "https://api.push.apple.com"},
 		},
 		Log:     Log{Level: "info", Format: "text"},
-		Storage: Storage{Cache: 64 * MiB, Memtable: 4 * MiB, MinFree: 256 * MiB, Reserve: 64 * MiB},
+		Storage: Storage{Cache: 8 * MiB, Memtable: 4 * MiB, MinFree: 256 * MiB, Reserve: 64 * MiB},
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultCacheBytes    = 64 << 20
+	DefaultCacheBytes    = 8 << 20
 	DefaultMemTableBytes = 4 << 20
 	DefaultReserveBytes  = 64 << 20
 	DefaultMinFreeBytes  = 256 << 20

@@ -20,7 +20,7 @@ func goals() []goal {
 		{"offline", "drain msg/s", 50_000, false},
 		{"waiting", "first message p50", 50, true},
 		{"idle", "per connection", 15, true},
-		{"sessions", "RSS", 50, true},
+		{"sessions", "RSS for them", 50, true},
 		{"sessions", "ready after restart", 3, true},
 		{"storm", "p50 during ÷ before", 2, true},
 		{"bytes", textV4, 80, true},

@@ -95,6 +95,7 @@ func (r *runner) sessions(ctx context.Context, s *server) (Result, error) {
 	if s.pid > 0 {
 		after := usageOf(s.pid)
 		res.add("RSS", "MB", float64(after.rss)/1e6)
+		res.add("RSS for them", "MB", float64(after.rss-before.rss)/1e6)
 		res.add("per session", "KB", float64(after.rss-before.rss)/1e3/float64(n))
 	}
 	if s.cmd == nil {
