@@ -149,10 +149,7 @@ func (h *Hooks) send(r *record, b *batch) (asked time.Duration, err error) {
 	case resp.StatusCode == http.StatusGone:
 		return 0, errGone
 	}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		asked = time.Duration(min(s, 24*3600)) * time.Second
-	}
-	return asked, statusError(resp.StatusCode)
+	return egress.RetryAfter(resp.Header, h.o.Now()), statusError(resp.StatusCode)
 }
 
 // statusError is an answer that is none of the good ones.

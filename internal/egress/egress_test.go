@@ -2,8 +2,10 @@ package egress_test
 
 import (
 	"errors"
+	"net/http"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/petrelchat/petrel/internal/egress"
 )
@@ -51,5 +53,24 @@ func TestSignature(t *testing.T) {
 	const want = "v1=fbad76d480e5768a7085b69e49df165f79750c2e3877b93f6a18ce003dfa0ae7"
 	if got := egress.Sign("secret-secret-secret", "1767225600", []byte(`{"v":1}`)); got != want {
 		t.Error(got)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"":                              0,
+		"120":                           2 * time.Minute,
+		" 7 ":                           7 * time.Second,
+		"-1":                            0,
+		"soon":                          0,
+		"1e3":                           0,
+		"99999999999999999999":          0,
+		"Sat, 21 Nov 2026 12:00:30 GMT": 30 * time.Second,
+		"Sat, 21 Nov 2026 11:00:00 GMT": 0, // it is past
+	} {
+		if got := egress.RetryAfter(http.Header{"Retry-After": {value}}, now); got != want {
+			t.Errorf("Retry-After: %q: %v, want %v", value, got, want)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sideshow/apns2/token"
 
 	"github.com/petrelchat/petrel/broker/notify"
+	"github.com/petrelchat/petrel/internal/egress"
 )
 
 // apns sends by the Apple Push Notification service, with a provider token.
@@ -94,7 +95,7 @@ func (a *apns) Send(ctx context.Context, r *notify.Registration, n *notify.Notif
 	case err != nil && header == nil:
 		return failed(err)
 	case err != nil: // an answer that is no JSON: something in between
-		return &notify.Later{After: retryAfter(header, a.now()), Err: errors.New("an answer that is not the service's")}
+		return &notify.Later{After: egress.RetryAfter(header, a.now()), Err: errors.New("an answer that is not the service's")}
 	case res.Sent():
 		return nil
 	}
@@ -102,13 +103,13 @@ func (a *apns) Send(ctx context.Context, r *notify.Registration, n *notify.Notif
 	case apns2.ReasonUnregistered, apns2.ReasonExpiredToken, apns2.ReasonBadDeviceToken, apns2.ReasonDeviceTokenNotForTopic:
 		return notify.ErrGone
 	case apns2.ReasonExpiredProviderToken, apns2.ReasonTooManyProviderTokenUpdates:
-		return &notify.Later{After: retryAfter(header, a.now()), Err: status(res.StatusCode)}
+		return &notify.Later{After: egress.RetryAfter(header, a.now()), Err: status(res.StatusCode)}
 	}
 	if res.StatusCode == http.StatusGone {
 		return notify.ErrGone
 	}
 	if res.StatusCode == http.StatusTooManyRequests || res.StatusCode >= 500 {
-		return &notify.Later{After: retryAfter(header, a.now()), Err: status(res.StatusCode)}
+		return &notify.Later{After: egress.RetryAfter(header, a.now()), Err: status(res.StatusCode)}
 	}
 	return fmt.Errorf("%w: %w", errRefused, status(res.StatusCode))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/petrelchat/petrel/broker/notify"
+	"github.com/petrelchat/petrel/internal/egress"
 )
 
 // fcm sends by Firebase Cloud Messaging's HTTP v1 interface.
@@ -98,7 +99,7 @@ func (f *fcm) bearer(ctx context.Context) (string, error) {
 	}
 	if res.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(res.Body, replyMax)).Decode(&reply) != nil || reply.Token == "" {
 		// What it is that the service account lacks may be put right: the notification waits.
-		return "", &notify.Later{After: retryAfter(res.Header, now), Err: fmt.Errorf("getting an access token: %w", status(res.StatusCode))}
+		return "", &notify.Later{After: egress.RetryAfter(res.Header, now), Err: fmt.Errorf("getting an access token: %w", status(res.StatusCode))}
 	}
 	f.token, f.expires = reply.Token, now.Add(time.Duration(reply.Expires)*time.Second)
 	return f.token, nil

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/petrelchat/petrel/broker/notify"
@@ -67,7 +65,7 @@ func judge(res *http.Response, now time.Time) error {
 	case code == http.StatusNotFound || code == http.StatusGone: // RFC 8030 §7.3
 		return notify.ErrGone
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code == http.StatusTooEarly || code >= 500:
-		return &notify.Later{After: retryAfter(res.Header, now), Err: status(code)}
+		return &notify.Later{After: egress.RetryAfter(res.Header, now), Err: status(code)}
 	default:
 		return fmt.Errorf("%w: %w", errRefused, status(code))
 	}
@@ -87,16 +85,4 @@ func failed(err error) error {
 		return egress.ErrForbidden
 	}
 	return &notify.Later{Err: bare(err)}
-}
-
-// retryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 if there is neither.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if t, err := http.ParseTime(v); err == nil {
-		return max(0, t.Sub(now))
-	}
-	return 0
 }
