@@ -12,8 +12,8 @@ FUZZTIME ?= 20s
 PEERS    ?= petrel,mosquitto,nats,nats-sync
 TIMEOUT  ?= 15m
 PAHO     ?= ../paho.mqtt.testing
-JS_DEPS  := e2e/js/node_modules/.package-lock.json
-PY_DEPS  := e2e/python/.venv/installed
+JS_DEPS  := e2e/js/node_modules/.package-lock.json examples/browser/node_modules/.package-lock.json
+PY_DEPS  := e2e/python/.venv/installed examples/python/.venv/installed
 
 .DEFAULT_GOAL := build
 .PHONY: run build test check bench crash conformance fuzz tools e2e-deps fmt-check
@@ -24,23 +24,26 @@ build:
 run: build
 	$(BIN) serve --dev --data ./petrel-dev-data
 
-# What the tests call, by the names of Debian's packages; those that are missing are installed.
+# What the tests call, by the names of Debian's packages; those that are missing are installed. The browser is the
+# largest, 100 MB to download; what it recommends (printing, notifications) is not needed.
 tools:
 	@missing=; need() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
 	need mosquitto_pub mosquitto-clients; need curl curl; need node nodejs; need npm npm; need python3 python3; \
+	need cc "gcc libc6-dev"; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
-	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy $$missing; }
+	for b in chromium chromium-browser google-chrome; do command -v $$b >/dev/null && break; done || need chromium-headless-shell chromium-headless-shell; \
+	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; }
 
-# The other clients of the tests in e2e, in the versions that are pinned there.
+# The other clients of the tests in e2e and examples, in the versions that are pinned there.
 e2e-deps: tools $(JS_DEPS) $(PY_DEPS)
 
-$(JS_DEPS): e2e/js/package-lock.json
-	cd e2e/js && npm ci --no-audit --no-fund --ignore-scripts
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --ignore-scripts
 	@touch $@
 
-$(PY_DEPS): e2e/python/requirements.txt
-	python3 -m venv e2e/python/.venv
-	e2e/python/.venv/bin/pip install -q --disable-pip-version-check -r $<
+%/.venv/installed: %/requirements.txt
+	python3 -m venv $*/.venv
+	$*/.venv/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 fmt-check:

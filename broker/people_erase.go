@@ -27,6 +27,7 @@ type eraser struct {
 	presence *presence.Presence
 	readers  *readers
 	commit   func(*storage.Batch) error
+	remove   func(ctx context.Context, user string) error // an account
 	now      func() time.Time
 	log      *slog.Logger
 
@@ -43,7 +44,7 @@ const (
 
 func (s *Server) newEraser() *eraser {
 	e := &eraser{
-		store: s.store, hub: s.hub, registry: s.registry, presence: s.presence, readers: s.readers, commit: s.commitWait, now: s.now, log: s.log,
+		store: s.store, hub: s.hub, registry: s.registry, presence: s.presence, readers: s.readers, commit: s.commitWait, remove: s.eraseUser, now: s.now, log: s.log,
 		wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -116,14 +117,19 @@ func (e *eraser) erase(j *storage.Erasing) error {
 	if err := e.sessions(j.User); err != nil {
 		return err
 	}
+	if err := e.bots(j.User); err != nil {
+		return err
+	}
 	if err := e.conversations(j); err != nil {
 		return err
 	}
-	if err := e.requests(j.User); err != nil {
-		return err
-	}
-	if err := e.records(j.User); err != nil {
-		return err
+	if !j.Bot {
+		if err := e.requests(j.User); err != nil {
+			return err
+		}
+		if err := e.records(j.User); err != nil {
+			return err
+		}
 	}
 	j.Conv, j.Seq, j.Done = "", 0, e.now().UnixMilli()
 	if err := e.note(j); err != nil {
@@ -153,7 +159,22 @@ func (e *eraser) sessions(user string) error {
 	return nil
 }
 
-// conversations withdraws what the user wrote, and leaves groups: ownership passes on.
+// bots deletes the user's bots that the last run did not get to.
+func (e *eraser) bots(user string) error {
+	var left []string
+	err := e.others(storage.SpaceBot, user, func(bot string) error { left = append(left, bot); return nil })
+	for _, bot := range left {
+		if err == nil {
+			err = e.remove(e.ctx, bot)
+		}
+		if errors.Is(err, &chat.Refusal{Code: chat.NotFound}) { // who deletes the account just did
+			err = nil
+		}
+	}
+	return err
+}
+
+// conversations withdraws what the user wrote, if they are no bot, and leaves groups: ownership passes on.
 func (e *eraser) conversations(j *storage.Erasing) error {
 	type part struct {
 		conv string
@@ -177,8 +198,10 @@ func (e *eraser) conversations(j *storage.Erasing) error {
 		return err
 	}
 	for _, p := range parts {
-		if err := e.posts(j, p.conv, p.m.Role != chat.RoleNone); err != nil {
-			return err
+		if !j.Bot {
+			if err := e.posts(j, p.conv, p.m.Role != chat.RoleNone); err != nil {
+				return err
+			}
 		}
 		if !chat.IsDirect(p.conv) {
 			if err := e.do(p.conv, chat.Command{Op: chat.OpLeave, Actor: j.User}); err != nil {

@@ -2,9 +2,12 @@ package broker_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/storage"
 	"github.com/petrelchat/petrel/storage/pebblestore"
 )
@@ -65,5 +68,53 @@ func TestMutedDoNotType(t *testing.T) {
 	cas.publish("c/crew/typing", "1")
 	if m := ana.next(); m.topic != "c/crew/typing/cas" {
 		t.Fatal(m)
+	}
+}
+
+// The bots of an account end with it, those of webhooks too: nobody lets them in, they leave their groups, and what
+// they wrote stays. A server that dies in the middle, when the account is gone and its bots are not, goes on with it.
+func TestBotsEndWithTheirOwner(t *testing.T) {
+	for name, dies := range map[string]bool{"at once": false, "after a crash": true} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			s.know("bob")
+			ana := s.dial("ana", v5)
+			ana.granted("group.create", `{"id":"birds","title":"Birds","members":["bob"]}`)
+			token := makeBot(t, ana, "robo")
+			ana.granted("webhook.create", `{"conv":"birds","kind":"in"}`)
+			robo := s.dial("robo", v5, password(token))
+			robo.send("c/birds/text", "of robo")
+			if !dies {
+				s.call("ana", "user.erase", `{"confirm":"ana"}`)
+			} else {
+				s.stop()
+				st, err := pebblestore.Open(broker.StoreDir(s.dir), pebblestore.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := storage.Batch{Vital: true} // the first of what deleting the account stores
+				b.Delete(storage.In(storage.SpaceAccount).Str("ana"))
+				b.Set(storage.ErasingKey("ana"), storage.Marshal(storage.Erasing{User: "ana", At: 1}))
+				p, err := st.Commit(&b)
+				if err == nil {
+					err = p.Wait()
+				}
+				if err = errors.Join(err, st.Close()); err != nil {
+					t.Fatal(err)
+				}
+				s.start()
+			}
+			until(t, "bob is alone", func() bool {
+				members, _ := s.call("bob", "member.list", `{"conv":"birds"}`)["members"].([]any)
+				return len(members) == 1
+			})
+			for _, secret := range []string{token, "x"} {
+				s.turnedAway(5, 0x83, "robo", password(secret)) // the id is not given again
+			}
+			if events := fmt.Sprint(s.call("bob", "history", `{"conv":"birds"}`)["events"]); !strings.Contains(events, "of robo") {
+				t.Error(events)
+			}
+			s.verify()
+		})
 	}
 }

@@ -97,7 +97,7 @@ func newStage(t *testing.T, mqttAddr, httpAddr string) *stage {
 		must(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755))
 	}
 	g.env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"),
-		"PETREL_MQTT_ADDR="+mqttAddr, "PETREL_HTTP_ADDR="+httpAddr, "PETREL_URL=mqtt://"+mqttAddr)
+		"PETREL_MQTT_ADDR="+mqttAddr, "PETREL_HTTP_ADDR="+httpAddr, "PETREL_URL=mqtt://"+mqttAddr, "PETREL_HOME="+filepath.Join(g.dir, "home"))
 	g.replace = strings.NewReplacer("127.0.0.1:8080", httpAddr, "127.0.0.1:1883", mqttAddr, "sudo -u petrel ", "", "sudo ", "",
 		"/var/lib/petrel", g.dir+"/lib", "/etc/petrel", g.dir+"/etc", "/var/backups", g.dir+"/backups")
 	for _, d := range []string{"etc", "backups"} {
@@ -201,6 +201,16 @@ func TestReadme(t *testing.T) {
 	newStage(t, s.mqtt, s.http).play("README.md", all)
 }
 
+// TestCommandLine types what docs/cli.md says.
+func TestCommandLine(t *testing.T) {
+	all := steps(t, "../docs/cli.md")
+	if len(all) < 5 {
+		t.Fatalf("only %d instructions", len(all))
+	}
+	s := startServer(t)
+	newStage(t, s.mqtt, s.http).play("docs/cli.md", all)
+}
+
 // TestOperations types what docs/operations.md says. It starts its servers itself.
 func TestOperations(t *testing.T) {
 	all := steps(t, "../docs/operations.md")
@@ -223,22 +233,26 @@ func freeAddr(t *testing.T) string {
 func TestReadmeShowsTheExample(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	must(t, err)
-	source, err := os.ReadFile("../broker/example_test.go")
-	must(t, err)
-	_, rest, found := strings.Cut(string(readme), "```go\n")
-	code, _, closed := strings.Cut(rest, "\n```")
-	if !found || !closed {
-		t.Fatal("README.md has no Go block")
+	rest := string(readme)
+	for _, file := range []string{"client/example_test.go", "broker/example_test.go"} {
+		source, err := os.ReadFile("../" + file)
+		must(t, err)
+		_, block, found := strings.Cut(rest, "```go\n")
+		code, after, closed := strings.Cut(block, "\n```")
+		if !found || !closed {
+			t.Fatalf("README.md has no Go block from %s", file)
+		}
+		if rest = after; !strings.Contains(trimmed(string(source)), trimmed(code)) {
+			t.Errorf("this is not in %s:\n%s", file, code)
+		}
 	}
-	var body []string
-	for l := range strings.Lines(code) {
-		body = append(body, strings.TrimSpace(l))
+}
+
+// trimmed is a text without the indentation of its lines.
+func trimmed(text string) string {
+	var lines []string
+	for l := range strings.Lines(text) {
+		lines = append(lines, strings.TrimSpace(l))
 	}
-	var example []string
-	for l := range strings.Lines(string(source)) {
-		example = append(example, strings.TrimSpace(l))
-	}
-	if !strings.Contains(strings.Join(example, "\n"), strings.Join(body, "\n")) {
-		t.Errorf("this is not in broker/example_test.go:\n%s", code)
-	}
+	return strings.Join(lines, "\n")
 }

@@ -20,11 +20,11 @@ func document(t *testing.T, name string) string {
 	return string(b)
 }
 
-// goFiles calls fn with every Go file of the server itself.
+// goFiles calls fn with every Go file of the server, the client and the commands.
 func goFiles(t *testing.T, fn func(name string, f *ast.File)) {
 	t.Helper()
 	fset := token.NewFileSet()
-	for _, room := range []string{"chat", "protocol", "storage", "broker", "hooks", "internal/egress", "cmd/petrel"} {
+	for _, room := range []string{"chat", "protocol", "storage", "broker", "hooks", "internal/egress", "client", "cmd/petrel"} {
 		err := filepath.WalkDir("../"+room, func(p string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:

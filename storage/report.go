@@ -35,6 +35,7 @@ type Erasing struct {
 	Seq  uint64 `cbor:"3,keyasint,omitempty"` // of the next one, events up to it are done
 	User string `cbor:"4,keyasint"`
 	Done int64  `cbor:"5,keyasint,omitempty"` // ms, when all was erased; 0: that goes on
+	Bot  bool   `cbor:"6,keyasint,omitempty"` // what it wrote stays
 }
 
 // ErasingKey is where it stands that an account is being erased, or was. User ids are unique without regard to

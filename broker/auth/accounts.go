@@ -365,10 +365,7 @@ func (s *Service) deleteLocked(ctx context.Context, user string) error {
 	b := new(storage.Batch)
 	b.Delete(accountKey(lower))
 	if s.o.Erases {
-		gone := storage.Erasing{User: user, At: s.o.Now().UnixMilli()}
-		if acc.Bot {
-			gone.Done = gone.At // what programs wrote is the conversation's
-		}
+		gone := storage.Erasing{User: user, At: s.o.Now().UnixMilli(), Bot: acc.Bot} // what programs wrote is the conversation's
 		b.Set(storage.ErasingKey(user), storage.Marshal(gone))
 	}
 	what := "user.del"

@@ -53,7 +53,7 @@ type Setting struct {
 }
 
 // notSettings are variables of the command line that configure no server.
-var notSettings = [...]string{"PETREL_CONFIG", "PETREL_PASSWORD", "PETREL_URL", "PETREL_USER"}
+var notSettings = [...]string{"PETREL_CA", "PETREL_CONFIG", "PETREL_HOME", "PETREL_PASSWORD", "PETREL_PROFILE", "PETREL_SERVER", "PETREL_STORE_MAX", "PETREL_TOKEN", "PETREL_URL", "PETREL_USER"}
 
 // Load reads the file at path ("": none), then the PETREL_ variables of env (as os.Environ has them),
 // then the flags, each above the ones before. The error is Faults, or wraps what the file system said.

@@ -1,8 +1,9 @@
 // Command petrel is the chat server and its tools: "petrel serve --dev" starts one to try, and
 // "petrel help" lists the rest.
 //
-// It exits with 0 when all went well, 1 when something was refused or failed, and 2 when the command
-// line or the configuration is wrong.
+// It exits with 0 when all went well, 1 when something was refused or failed, 2 when the command line, the
+// configuration or the profile is wrong, 3 when the server is away or a message is still queued, so that the
+// same may work later, and 4 when the credentials are wrong or something is not allowed.
 package main
 
 import (
@@ -12,37 +13,45 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/cmd/petrel/internal/bench"
+	"github.com/petrelchat/petrel/cmd/petrel/internal/termtext"
 )
 
 // version is set by the Makefile.
 var version = "unknown"
 
-// Exit codes.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 type cli struct {
-	Serve       serveCmd   `cmd:"" help:"Run the server."`
-	User        userCmd    `cmd:"" help:"Manage the accounts of the running server."`
-	Token       tokenCmd   `cmd:"" help:"Manage device tokens of the running server."`
-	Audit       auditCmd   `cmd:"" help:"Show or export the audit trail of the running server."`
-	Pub         pubCmd     `cmd:"" help:"Publish one message, and wait until it is stored."`
-	Sub         subCmd     `cmd:"" help:"Print what is published."`
-	CheckConfig checkCmd   `cmd:"" help:"Say whether a configuration is right, and what is not."`
-	Backup      backupCmd  `cmd:"" help:"Copy the store, of a running server too."`
-	Restore     restoreCmd `cmd:"" help:"Make a data directory from a backup."`
-	Verify      verifyCmd  `cmd:"" help:"Check every invariant of a stopped server's store."`
-	Bench       bench.Cmd  `cmd:"" help:"Measure this server, and others beside it."`
-	Version     versionCmd `cmd:"" help:"Print the version."`
+	Serve       serveCmd      `cmd:"" help:"Run the server."`
+	User        userCmd       `cmd:"" help:"Manage the accounts of the running server."`
+	Token       tokenCmd      `cmd:"" help:"Manage device tokens of the running server."`
+	Audit       auditCmd      `cmd:"" help:"Show or export the audit trail of the running server."`
+	Pub         pubCmd        `cmd:"" help:"Publish one message, and wait until it is stored."`
+	Sub         subCmd        `cmd:"" help:"Print what is published."`
+	CheckConfig checkCmd      `cmd:"" help:"Say whether a configuration is right, and what is not."`
+	Backup      backupCmd     `cmd:"" help:"Copy the store, of a running server too."`
+	Restore     restoreCmd    `cmd:"" help:"Make a data directory from a backup."`
+	Verify      verifyCmd     `cmd:"" help:"Check every invariant of a stopped server's store."`
+	Bench       bench.Cmd     `cmd:"" help:"Measure this server, and others beside it."`
+	Login       loginCmd      `cmd:"" help:"Save as whom and where the following commands talk." group:"As a user"`
+	Logout      logoutCmd     `cmd:"" help:"Forget it." group:"As a user"`
+	Chat        chatCmd       `cmd:"" help:"The messenger in the terminal." group:"As a user"`
+	Send        sendCmd       `cmd:"" help:"Send a message, an edit, a reaction; without a connection it is queued." group:"As a user"`
+	Outbox      outboxCmd     `cmd:"" help:"What is queued: list, flush, cancel, retry, discard." group:"As a user"`
+	Listen      listenCmd     `cmd:"" help:"Print what is written, as JSON lines." group:"As a user"`
+	History     historyCmd    `cmd:"" help:"Print a conversation." group:"As a user"`
+	Search      searchCmd     `cmd:"" help:"Find messages." group:"As a user"`
+	Who         whoCmd        `cmd:"" help:"Who people are, and who is there." group:"As a user"`
+	Groups      groupsCmd     `cmd:"" help:"Groups, their settings, members and requests." group:"As a user"`
+	Invite      inviteCmd     `cmd:"" help:"Invitations to groups." group:"As a user"`
+	Completion  completionCmd `cmd:"" help:"Print a script that completes commands and flags in your shell."`
+	Version     versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // console is what a command reads from and writes to.
@@ -76,14 +85,14 @@ func run(ctx context.Context, args []string, con console) int {
 	var c cli
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("petrel"), kong.Writers(con.out, con.err), kong.UsageOnError(),
-		kong.Description("A durable chat server that any MQTT client can use. Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration."),
+		kong.Description("A durable chat server that any MQTT client can use. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, configuration or profile, 3 not now (the server is away, a message is queued), 4 not let in or not allowed."),
 		kong.Exit(func(code int) { exit = code; panic(exited{}) }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(con), kong.BindTo(con.out, (*io.Writer)(nil)))
 	if err != nil {
 		fmt.Fprintln(con.err, "petrel:", err)
 		return exitUsage
 	}
-	k, err := parse(parser, args)
+	k, err := parse(parser, joinFrom(args))
 	if exit >= 0 { // --help
 		return exit
 	}
@@ -92,6 +101,17 @@ func run(ctx context.Context, args []string, con console) int {
 		return exitUsage
 	}
 	return report(con.err, k.Run())
+}
+
+// joinFrom makes --from=-5 of --from -5, which looks like two flags.
+func joinFrom(args []string) []string {
+	args = slices.Clone(args)
+	for i := 0; i+1 < len(args) && args[i] != "--"; i++ {
+		if n, err := strconv.Atoi(args[i+1]); args[i] == "--from" && err == nil && n < 0 {
+			args = slices.Replace(args, i, i+2, args[i]+"="+args[i+1])
+		}
+	}
+	return args
 }
 
 // exited unwinds the parser after --help: it would go on to find commands missing.
@@ -110,18 +130,15 @@ func parse(p *kong.Kong, args []string) (k *kong.Context, err error) {
 
 // report prints an error and returns the exit code that it means.
 func report(w io.Writer, err error) int {
+	code := exitCode(err)
 	var faults config.Faults
-	var usage usageError
 	switch {
-	case err == nil:
-		return exitOK
+	case code == exitOK:
 	case errors.As(err, &faults):
 		fmt.Fprintln(w, faults)
-		return exitUsage
-	case errors.As(err, &usage):
-		fmt.Fprintf(w, "petrel: %v\n", err)
-		return exitUsage
+	default:
+		// Servers choose the words of their refusals, and whoever answers in their place those of a certificate.
+		fmt.Fprintf(w, "petrel: %s\n", termtext.Block(err.Error()))
 	}
-	fmt.Fprintf(w, "petrel: %v\n", err)
-	return exitFailed
+	return code
 }

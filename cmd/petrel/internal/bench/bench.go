@@ -24,7 +24,7 @@ import (
 // Options of a run; the tags are kong's. Zero values are not defaults: use Defaults, or kong.
 type Options struct {
 	Peers     []string `help:"Servers to measure, in this order: petrel, mosquitto, nats, nats-sync." default:"petrel"`
-	Scenarios []string `help:"Scenarios or prefixes of their names: pairs, rate, fanout, offline, waiting, idle, sessions, storm, bytes, plain, group-cost, history, sync-1000, busy, receipts, search, indexing; or all." default:"pairs,rate,fanout,offline,idle,bytes"`
+	Scenarios []string `help:"Scenarios or prefixes of their names: pairs, rate, fanout, offline, waiting, idle, sessions, storm, bytes, plain, group-cost, history, sync-1000, busy, receipts, search, indexing, sdk-send, sdk-open, sdk-bytes; or all." default:"pairs,rate,fanout,offline,idle,bytes"`
 	Repeat    int      `help:"Repeats of each scenario, peers taking turns; the table shows medians." default:"1"`
 
 	Warmup   time.Duration `help:"Load before measuring starts." default:"2s"`
@@ -43,8 +43,9 @@ type Options struct {
 	Sessions     int `help:"Offline sessions of sessions." default:"100000"`
 	Group        int `help:"Members of the large group of group-cost and receipts." default:"5000"`
 	Busy         int `help:"Members of the busy group." default:"1000"`
-	Log          int `help:"Messages of the log that history and search read." default:"1000000"`
+	Log          int `help:"Messages of the log that history and search read, and of the store that sdk-open opens." default:"1000000"`
 	Convs        int `help:"Conversations of sync-1000." default:"1000"`
+	SDKMessages  int `name:"sdk-messages" help:"Messages of sdk-send." default:"10000"`
 
 	Addr string `help:"Measure a server that runs already, at host:port, tls://host:port or unix:///path, instead of starting peers."`
 	Kind string `help:"What runs at --addr: petrel (in dev mode), plain (any other broker) or plain-v4 (one without MQTT 5)." enum:"petrel,plain,plain-v4" default:"petrel"`
@@ -64,7 +65,7 @@ func Defaults() Options {
 		Repeat: 1, Warmup: 2 * time.Second, Duration: 8 * time.Second, Limit: 90 * time.Second,
 		Pairs: 10, Window: 20, Rate: 400, Members: 500, FanoutWindow: 32, Offline: 100, Messages: 100_000,
 		Waiting: 1_000_000, Conns: 10_000, Sessions: 100_000,
-		Group: 5000, Busy: 1000, Log: 1_000_000, Convs: 1000, Kind: "petrel", Mosquitto: "mosquitto",
+		Group: 5000, Busy: 1000, Log: 1_000_000, Convs: 1000, SDKMessages: 10_000, Kind: "petrel", Mosquitto: "mosquitto",
 		NATSDir: "bench/nats",
 	}
 }
@@ -90,6 +91,7 @@ func (o Options) Validate() error {
 	positive("sessions", o.Sessions)
 	positive("busy", o.Busy)
 	positive("convs", o.Convs)
+	positive("sdk-messages", o.SDKMessages)
 	if o.Group < 100 || o.Log < 200 {
 		errs = append(errs, errors.New("--group must be at least 100, --log at least 200"))
 	}
@@ -170,6 +172,9 @@ func scenarios() []scenario {
 		{"receipts", (*runner).receipts},
 		{"search", (*runner).searching},
 		{"indexing", (*runner).indexing},
+		{"sdk-send", (*runner).sending},
+		{"sdk-open", (*runner).opening},
+		{"sdk-bytes", (*runner).clientBytes},
 		{"bytes", (*runner).bytes},
 	}
 }

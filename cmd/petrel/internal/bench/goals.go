@@ -39,6 +39,11 @@ func goals() []goal {
 		{"receipts", "receipts/s at the sender", 1, true},
 		{"search", "slowest kind, in the server", 50, true},
 		{"indexing", "without ÷ with", 1.25, true},
+		{"sdk-send", "sent/s", 5000, false},
+		{"sdk-send", "caught up/s", 20_000, false},
+		{"sdk-open", "first screen p50", 100, true},
+		{"sdk-bytes", sdkReconnect, 70, true},
+		{"sdk-bytes", sdkReconnectTLS, 900, true},
 	}
 }
 

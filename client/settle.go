@@ -1,0 +1,188 @@
+package client
+
+import (
+	"errors"
+
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/client/internal/link"
+	"github.com/petrelchat/petrel/client/store"
+)
+
+// answer is how a publish from the outbox ended.
+type answer struct {
+	id  string
+	ack link.Ack
+	err error // link.ErrLost: nobody knows
+}
+
+// echo takes an event of the user's own that came back: if it is from this device's outbox, it has arrived. So
+// a lost PUBACK is no loss.
+func (ch *change) echo(ev *store.Event) (ours bool, err error) {
+	out, err := ch.tx.Outgoing(ev.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || out.Conv != ev.Conv {
+		return false, err
+	}
+	if ch.codec != nil {
+		ev.Text, ev.Mentions, ev.Media = out.Event.Text, out.Event.Mentions, out.Event.Media // the cipher is for others
+	}
+	return true, ch.arrived(&out)
+}
+
+// arrived removes from the outbox what the log has.
+func (ch *change) arrived(out *store.Outgoing) error {
+	if err := ch.tx.DeleteOutgoing(out.ID); err != nil {
+		return err
+	}
+	switch out.State {
+	case store.Queued, store.Sending:
+		ch.queued--
+	case store.Failed:
+		ch.failed--
+	}
+	ch.toldOut(out)
+	if ch.codec == nil {
+		return nil
+	}
+	return ch.tx.PutMeta(metaWire+out.ID, nil)
+}
+
+func (ch *change) toldOut(out *store.Outgoing) {
+	ch.ring.outbox = true
+	ch.told = append(ch.told, Update{Kind: UpdateOutbox, Conv: out.Conv, ID: out.ID})
+	if out.Event.Re != 0 {
+		ch.touch(out.Conv, out.Event.Re)
+	}
+}
+
+// settleSpan removes from the outbox what was stored and is gone already: a stub stands for it.
+func (ch *change) settleSpan(conv string, first, last uint64) error {
+	sent, err := ch.tx.Outbox(store.OutboxQuery{Conv: conv, States: []store.OutState{store.Sent}, Limit: 1000})
+	if err != nil {
+		return err
+	}
+	for i := range sent {
+		if out := &sent[i]; out.Seq >= first && out.Seq <= last {
+			if err := ch.arrived(out); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// settleAll removes from the outbox what the log has: what a lost connection left behind.
+func (ch *change) settleAll() error {
+	sent, err := ch.tx.Outbox(store.OutboxQuery{States: []store.OutState{store.Sent}, Limit: 1000})
+	if err != nil {
+		return err
+	}
+	for i := range sent {
+		l, err := ch.conv(sent[i].Conv)
+		if err != nil {
+			return err
+		}
+		if l.has(sent[i].Seq) {
+			if err := ch.arrived(&sent[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// acknowledged takes a PUBACK that says stored. The event itself comes on its own, or is here already.
+func (ch *change) acknowledged(id string, seq uint64) error {
+	out, err := ch.tx.Outgoing(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // it came back before the PUBACK
+	}
+	if err != nil || out.State == store.Sent {
+		return err
+	}
+	l, err := ch.conv(out.Conv)
+	if err != nil {
+		return err
+	}
+	// A reaction that was there already makes no event. And what is older than all that is here came in an
+	// earlier attempt, of which this device has lost its memory: nothing will come.
+	if seq == 0 || seq > store.MaxSeq || l.has(seq) || len(l.spans) > 0 && seq < l.spans[0].First {
+		return ch.arrived(&out)
+	}
+	if out.State == store.Failed {
+		ch.failed--
+	} else {
+		ch.queued--
+	}
+	out.State, out.Seq, out.Code, out.Reason = store.Sent, seq, "", ""
+	ch.toldOut(&out)
+	return ch.tx.PutOutgoing(out)
+}
+
+// failedAs ends the attempts to send something.
+func (ch *change) failedAs(id string, r *chat.Refusal) error {
+	out, err := ch.tx.Outgoing(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil || out.State == store.Sent || out.State == store.Failed {
+		return err
+	}
+	out.State, out.Code, out.Reason = store.Failed, string(r.Code), r.Reason
+	ch.queued--
+	ch.failed++
+	ch.toldOut(&out)
+	ch.told = append(ch.told, Update{Kind: UpdateRefused, Conv: out.Conv, ID: out.ID, Err: r})
+	return ch.tx.PutOutgoing(out)
+}
+
+// later notes that the server wants something to be sent again, not before next (ms since 1970).
+func (ch *change) later(id string, r *chat.Refusal, next int64) error {
+	out, err := ch.tx.Outgoing(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil || out.State != store.Sending {
+		return err
+	}
+	out.Attempts++
+	out.Next, out.Code, out.Reason = next, string(r.Code), r.Reason
+	ch.toldOut(&out)
+	return ch.tx.PutOutgoing(out)
+}
+
+// resolve finds the seq of what an outgoing event is about, while that may be in the outbox itself. ok is false if it has to
+// wait; a *chat.Refusal says that it will never be.
+func resolve(r store.Reader, out *store.Outgoing) (ok bool, err error) {
+	if out.ReID == "" || out.Event.Re != 0 {
+		return true, nil
+	}
+	ev, err := r.EventByID(out.Conv, out.ReID)
+	switch {
+	case err == nil:
+		out.Event.Re = ev.Seq
+		return true, nil
+	case !errors.Is(err, store.ErrNotFound):
+		return false, err
+	}
+	about, err := r.Outgoing(out.ReID)
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && about.Conv != out.Conv:
+		return false, chat.Refuse(chat.NotFound, "the message that this is about was taken back")
+	case err != nil:
+		return false, err
+	}
+	switch about.State {
+	case store.Sent:
+		out.Event.Re = about.Seq
+		return true, nil
+	case store.Failed:
+		return false, chat.Refuse(chat.NotFound, "the message that this is about was not sent: %s", about.Reason)
+	}
+	if out.N != 0 && about.N > out.N { // Retry sees to it that this does not happen: they would wait for each other
+		return false, chat.Refuse(chat.NotFound, "the message that this is about is queued after it: try again")
+	}
+	return false, nil
+}

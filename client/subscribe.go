@@ -1,0 +1,157 @@
+package client
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/client/internal/link"
+	"github.com/petrelchat/petrel/client/store"
+)
+
+// handler hears of the connection.
+type handler struct{ c *Client }
+
+var _ link.Handler = handler{}
+
+// Connecting implements [link.Handler].
+func (h handler) Connecting() {
+	h.c.board.connecting()
+	h.c.subs.connecting(h.c.ctx)
+}
+
+// Up implements [link.Handler].
+func (h handler) Up(s link.Session) {
+	c := h.c
+	c.subs.up(s.Present) // first: a request that leaves before it would not hear the reply
+	c.board.up()
+	c.sess.begin(c.ctx, s, c.now())
+	for _, bell := range []chan struct{}{c.wake.sync, c.wake.outbox, c.wake.chores, c.wake.gaps} {
+		ring(bell)
+	}
+}
+
+// Down implements [link.Handler].
+func (h handler) Down(err error, retry time.Time) {
+	h.c.sess.end()
+	h.c.live.forget()
+	h.c.board.down(err, retry)
+	ring(h.c.wake.outbox)
+}
+
+// Message implements [link.Handler].
+func (h handler) Message(m *link.Message) { h.c.in.push(m) }
+
+// subscriber sees that the session has the client's subscriptions, and repeats them only where that is not certain: they are
+// most of the bytes of a reconnection. A session that the server kept has them, if they were ever granted: that stands on disk.
+// But the server may make a new session, and the program be killed before it hears of it; so the mark is taken away before
+// each attempt to connect, and put back when all is as it was.
+type subscriber struct {
+	*core
+	mu      sync.Mutex
+	certain bool // the session has them, if the server kept it
+	marked  bool // so it stands on disk
+}
+
+// set names what is subscribed to, by which device.
+func (s *subscriber) set() string {
+	parts := []string{s.device}
+	for _, f := range s.subscriptions() {
+		parts = append(parts, f.Topic)
+	}
+	return strings.Join(parts, " ")
+}
+
+func (s *subscriber) load(ctx context.Context) error {
+	return s.read(ctx, func(r store.Reader) error {
+		mark, err := r.Meta(metaSubscribed)
+		s.marked = mark != nil
+		s.certain = string(mark) == s.set()
+		return err
+	})
+}
+
+// connecting is called before each attempt.
+func (s *subscriber) connecting(ctx context.Context) {
+	s.mu.Lock()
+	marked := s.marked
+	s.mu.Unlock()
+	if !marked {
+		return
+	}
+	err := s.update(ctx, func(ch *change) error { return ch.tx.PutMeta(metaSubscribed, nil) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.marked = err != nil; s.marked {
+		s.certain = false // the mark may be wrong from now on
+	}
+}
+
+// up is called when there is a connection, before anything else is sent.
+func (s *subscriber) up(present bool) {
+	s.mu.Lock()
+	if !present {
+		s.certain = false
+	}
+	certain := s.certain
+	s.mu.Unlock()
+	if certain {
+		s.presences()
+		return
+	}
+	filters := s.subscriptions()
+	err := s.line.SubscribeFunc(filters, nil, func(codes []byte, err error) {
+		if err == nil {
+			s.granted(filters, codes)
+		}
+	})
+	if err != nil {
+		s.log.Debug("not subscribed: the connection has ended", "error", err)
+	}
+}
+
+// presences subscribes to who is there once more, if somebody wants to know: who subscribes is told.
+func (s *subscriber) presences() {
+	if !s.live.asked() {
+		return
+	}
+	if err := s.line.SubscribeFunc([]link.Filter{{Topic: "u/+/presence"}}, nil, func([]byte, error) {}); err != nil {
+		s.log.Debug("not subscribed: the connection has ended", "error", err)
+	}
+}
+
+// granted takes the server's answer. Only conversations can't be done without: tokens of small devices have no
+// more.
+func (s *subscriber) granted(filters []link.Filter, codes []byte) {
+	for i, code := range codes {
+		if code < 0x80 || i >= len(filters) {
+			continue
+		}
+		s.log.Info("a subscription was refused", "filter", filters[i].Topic, "code", code)
+		if i == 0 {
+			s.board.complain(chat.Refuse(chat.NotAuthorized, "the server does not let this device read conversations (code 0x%02X): check what its token allows", code))
+			return
+		}
+	}
+	s.mu.Lock()
+	s.certain = true
+	s.mu.Unlock()
+	ring(s.wake.sync)
+}
+
+// keep puts the mark back.
+func (s *subscriber) keep(ctx context.Context) error {
+	s.mu.Lock()
+	due := s.certain && !s.marked
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	err := s.update(ctx, func(ch *change) error { return ch.tx.PutMeta(metaSubscribed, []byte(s.set())) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.marked = err == nil
+	return err
+}

@@ -1,0 +1,233 @@
+package examples_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"testing"
+)
+
+// TestShell lets two people chat with chat.sh, away and back, over a crash of the server.
+func TestShell(t *testing.T) {
+	sh, pub := tool(t, "sh"), tool(t, "mosquitto_pub")
+	tool(t, "mosquitto_sub")
+	s := startServer(t, "--dev")
+	host, port := s.hostPort()
+	state := t.TempDir()
+	chat := func(user, to string) *process {
+		cmd := exec.Command(sh, "shell/chat.sh", user, to)
+		cmd.Env = append(os.Environ(), "PETREL_HOST="+host, "PETREL_PORT="+port, "PETREL_STATE="+state)
+		p := launch(t, "chat.sh of "+user, cmd)
+		p.line("(listening)")
+		return p
+	}
+	ann, bob := chat("ann", "@bob"), chat("bob", "@ann")
+	const fromAnn, fromBob = "ann~bob ann: ", "ann~bob bob: "
+
+	ann.say(`"quotes" and \backslashes\ and $(touch x) and 日本`)
+	bob.expect("", fromAnn+`"quotes" and \backslashes\ and $(touch x) and 日本`)
+	bob.say("hello ann", "how are you?")
+	ann.expect("", fromBob+"hello ann", fromBob+"how are you?")
+
+	// A message of several lines can't pretend to be another one, nor play with the terminal.
+	forged := exec.Command(pub, "-h", host, "-p", port, "-u", "bob", "-q", "1", "-t", "u/ann/text", "-s")
+	lines, err := forged.StdinPipe()
+	must(t, err)
+	must(t, forged.Start())
+	_, err = lines.Write([]byte("first\nc/ann~bob/text/carl \x1b[2Jsecond\u009b31m"))
+	must(t, err)
+	must(t, lines.Close())
+	must(t, forged.Wait())
+	ann.expect("", fromBob+"first", "    c/ann~bob/text/carl  [2Jsecond 31m")
+
+	bob.kill()
+	ann.say("while you were away 1", "while you were away 2", "")
+	other := chat("ann2", "no-such-group")
+	other.say("is anybody here?")
+	other.expect("not sent: ", "not sent: Warning: Publish 1 failed: Not authorized.")
+	other.kill()
+	s.kill()
+	ann.say("written without a server", "and another")
+	ann.line("(no server")
+	s.start()
+	bob = chat("bob", "@ann")
+	bob.expect("ann~bob", fromAnn+"while you were away 1", fromAnn+"while you were away 2", fromAnn+"written without a server", fromAnn+"and another")
+	bob.say("welcome back")
+	ann.expect("ann~bob", fromBob+"welcome back")
+	ann.say("the end")
+	bob.expect("ann~bob", fromAnn+"the end")
+}
+
+// TestShellRefused: with a wrong password the script says so and ends.
+func TestShellRefused(t *testing.T) {
+	sh := tool(t, "sh")
+	tool(t, "mosquitto_pub")
+	s := startServer(t)
+	s.admin("correct horse battery\n", "user", "add", "ann")
+	host, port := s.hostPort()
+	for _, says := range []string{"", "hello"} {
+		cmd := exec.Command(sh, "shell/chat.sh", "ann", "@bob")
+		cmd.Env = append(os.Environ(), "PETREL_HOST="+host, "PETREL_PORT="+port, "PETREL_PASSWORD=wrong", "PETREL_STATE="+t.TempDir())
+		p := launch(t, "chat.sh", cmd)
+		if says != "" {
+			p.say(says)
+		}
+		p.line("Connection error: Bad User Name or Password")
+		p.wait(1)
+	}
+}
+
+// TestPython lets two people chat with chat.py: away and back, over crashes of the server and of the program.
+func TestPython(t *testing.T) {
+	python := installed(t, "python/.venv/bin/python")
+	s := startServer(t, "--dev")
+	dir := t.TempDir()
+	chat := func(user, to string) *process {
+		return launch(t, "chat.py of "+user, exec.Command(python, "python/chat.py", user, to,
+			"--server", "mqtt://"+s.mqtt, "--store", filepath.Join(dir, user+".db")))
+	}
+	const fromAnn, fromBob = "ann~bob ann: ", "ann~bob bob: "
+
+	s.admin("", "user", "add", "bob", "--no-password") // with --dev the others come into being when they connect
+	ann := chat("ann", "@bob")
+	ann.say("hello bob \x1b[2J 👍")
+	bob := chat("bob", "@ann")
+	bob.expect("ann~bob", fromAnn+"hello bob  [2J 👍")
+	bob.say("hello ann")
+	ann.expect("ann~bob", fromBob+"hello ann")
+
+	// bob's program is killed, then the server, then ann's program, with a message that only its file has.
+	bob.kill()
+	ann.say("while you were away 1", "while you were away 2")
+	s.kill()
+	ann.line("(the connection is lost)")
+	ann.say("written without a server")
+	ann.line("(no connection: it waits)")
+	ann.kill()
+	s.start()
+	ann = chat("ann", "@bob")
+	ann.say("and another")
+	bob = chat("bob", "@ann")
+	bob.expect("ann~bob", fromAnn+"while you were away 1", fromAnn+"while you were away 2", fromAnn+"written without a server", fromAnn+"and another")
+	bob.say("welcome back")
+	ann.expect("ann~bob", fromBob+"welcome back")
+
+	refused := chat("bob2", "no-such-group")
+	refused.say("is anybody here?")
+	refused.expect("not", "not sent: not-found: there is no such conversation for you: check its id, or ask a member to add you")
+
+	// The end of its input is the end of the program, after what was said is sent.
+	ann.say("the end")
+	must(t, ann.in.Close())
+	ann.wait(0)
+	bob.expect("ann~bob", fromAnn+"the end")
+}
+
+// TestPythonRefused: with a wrong password the program says so and ends.
+func TestPythonRefused(t *testing.T) {
+	python := installed(t, "python/.venv/bin/python")
+	s := startServer(t)
+	s.admin("correct horse battery\n", "user", "add", "ann")
+	cmd := exec.Command(python, "python/chat.py", "ann", "@bob", "--server", "mqtt://"+s.mqtt, "--store", filepath.Join(t.TempDir(), "ann.db"))
+	cmd.Env = append(os.Environ(), "PETREL_PASSWORD=wrong")
+	p := launch(t, "chat.py", cmd)
+	p.expect("", "the server refuses: Bad user name or password")
+	p.wait(1)
+}
+
+// TestBrowser has browser/drive.mjs use the page in a browser.
+func TestBrowser(t *testing.T) {
+	node, driver := tool(t, "node"), absolute(t, "browser/drive.mjs")
+	browser := tool(t, "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+	installed(t, "browser/node_modules/playwright-core")
+	s := startServer(t, "--dev")
+	files := httptest.NewServer(http.FileServer(http.Dir("browser")))
+	defer files.Close()
+	p := launch(t, "drive.mjs", exec.Command(node, driver, files.URL, "ws://"+s.http+"/mqtt", browser))
+	for {
+		switch l := p.line(""); l {
+		case "stop":
+			s.kill()
+			p.say("stopped")
+		case "start":
+			s.start()
+			p.say("started")
+		case "ok":
+			p.wait(0)
+			return
+		default:
+			t.Log(l)
+		}
+	}
+}
+
+// TestEmbed talks to the bot of a program that has the server in it, before and after the program is killed.
+func TestEmbed(t *testing.T) {
+	tool(t, "mosquitto_pub")
+	program := filepath.Join(t.TempDir(), "embed")
+	if out, err := exec.Command("go", "build", "-o", program, "./embed").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	data, addr := filepath.Join(t.TempDir(), "data"), "127.0.0.1:0"
+	start := func() *process {
+		p := launch(t, "embed", exec.Command(program, "-data", data, "-mqtt", addr, "-http", "127.0.0.1:0"))
+		addr = address.FindStringSubmatch(p.line("petrel is ready: "))[1]
+		p.line("dice is there")
+		return p
+	}
+	embed := start()
+	human := person{t: t, address: addr, user: "ann", name: "watch"}
+	human.say("c/general/text", "hello everybody") // it makes ann a member
+	ann := human.listen("-10")
+	ann.line("c/general/text/ann hello everybody")
+
+	human.say("c/general/text", "/roll 3d1")
+	ann.expect("c/general/text/dice", "c/general/text/dice 3d1: 1 + 1 + 1 = 3")
+	human.say("c/general/text", "no command: /roll 2d1")
+	human.say("c/general/text", "/roll everything")
+	ann.expect("c/general/text/dice", "c/general/text/dice say how many dice, at most 20, and how many sides, at most 1000: /roll 2d6")
+	human.say("u/dice/text", "/roll@dice 2d1")
+	ann.expect("c/ann~dice/text/dice", "c/ann~dice/text/dice 2d1: 1 + 1 = 2")
+
+	// It answers once, also after a crash.
+	embed.kill()
+	embed = start()
+	human.say("c/general/text", "/roll 4d1")
+	ann.line("c/general/text/dice 4d1: 1 + 1 + 1 + 1 = 4")
+	if replies := human.posted("general", "dice"); len(replies) != 3 {
+		t.Errorf("replies to three commands: %q", replies)
+	}
+	must(t, embed.cmd.Process.Signal(syscall.SIGTERM))
+	embed.wait(0)
+}
+
+// TestReadme: every example is in the table, with a file that is there.
+func TestReadme(t *testing.T) {
+	b, err := os.ReadFile("README.md")
+	must(t, err)
+	rows := regexp.MustCompile(`(?m)^\| \[(\w+)\]\((\w+)/`).FindAllStringSubmatch(string(b), -1)
+	listed := make(map[string]bool)
+	for _, r := range rows {
+		listed[r[1]] = r[1] == r[2]
+	}
+	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)\)`).FindAllStringSubmatch(string(b), -1) {
+		if _, err := os.Stat(link[1]); err != nil {
+			t.Errorf("README.md: %v", err)
+		}
+	}
+	all, err := os.ReadDir(".")
+	must(t, err)
+	for _, e := range all {
+		if e.IsDir() && !listed[e.Name()] {
+			t.Errorf("README.md does not list %s", e.Name())
+		}
+		delete(listed, e.Name())
+	}
+	if len(listed) > 0 {
+		t.Errorf("README.md lists %v, which are not there", listed)
+	}
+}
