@@ -47,6 +47,7 @@ type cli struct {
 	Listen      listenCmd     `cmd:"" help:"Print what is written, as JSON lines." group:"As a user"`
 	History     historyCmd    `cmd:"" help:"Print a conversation." group:"As a user"`
 	Search      searchCmd     `cmd:"" help:"Find messages." group:"As a user"`
+	Call        callCmd       `cmd:"" help:"Make any request of the contract, for what has no command of its own." group:"As a user"`
 	Who         whoCmd        `cmd:"" help:"Who people are, and who is there." group:"As a user"`
 	Groups      groupsCmd     `cmd:"" help:"Groups, their settings, members and requests." group:"As a user"`
 	Invite      inviteCmd     `cmd:"" help:"Invitations to groups." group:"As a user"`
