@@ -94,7 +94,14 @@ func (t *tx) PutOutgoing(o store.Outgoing) error {
 	if err != nil {
 		return err
 	}
-	n, err := t.c.exec(`UPDATE outbox SET conv = ?, dest = ?, reid = ?, state = ?, attempts = ?, next = ?, code = ?, reason = ?,
+	// Nearly always only the state changes, and no index needs to be touched.
+	n, err := t.c.exec(`UPDATE outbox SET dest = ?, state = ?, attempts = ?, next = ?, code = ?, reason = ?,
+		at = ?, seq = ?, event = ?, files = ? WHERE id = ? AND conv = ? AND reid IS ?`,
+		o.To, int(o.State), o.Attempts, o.Next, o.Code, o.Reason, o.At, int64(o.Seq), event, files, o.ID, o.Conv, null(o.ReID))
+	if err != nil || n > 0 {
+		return err
+	}
+	n, err = t.c.exec(`UPDATE outbox SET conv = ?, dest = ?, reid = ?, state = ?, attempts = ?, next = ?, code = ?, reason = ?,
 		at = ?, seq = ?, event = ?, files = ? WHERE id = ?`,
 		o.Conv, o.To, null(o.ReID), int(o.State), o.Attempts, o.Next, o.Code, o.Reason, o.At, int64(o.Seq), event, files, o.ID)
 	if err == nil && n == 0 {

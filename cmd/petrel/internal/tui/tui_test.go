@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,12 +50,14 @@ type driver struct {
 	t    *testing.T
 	m    *model
 	held []tea.Cmd
+	wg   sync.WaitGroup // of all commands: ticks end by themselves, what waits for the network ends with the test
 }
 
 func drive(t *testing.T, w, h int) *driver {
 	t.Helper()
 	m := newModel(t.Context(), &Options{Client: offline(t), Now: time.Now, Zone: time.UTC})
-	d := &driver{t, m, nil}
+	d := &driver{t: t, m: m}
+	t.Cleanup(d.wg.Wait)
 	d.run(m.Init())
 	d.send(tea.WindowSizeMsg{Width: w, Height: h})
 	return d
@@ -71,7 +74,7 @@ func (d *driver) run(cmd tea.Cmd) {
 		return
 	}
 	got := make(chan tea.Msg, 1)
-	go func() { got <- cmd() }()
+	d.wg.Go(func() { got <- cmd() })
 	select {
 	case msg := <-got:
 		switch msg := msg.(type) {
@@ -135,7 +138,8 @@ func TestDraftsStay(t *testing.T) {
 		t.Errorf("bob's text is %q", got)
 	}
 	again := newModel(t.Context(), &Options{Client: d.m.c, Now: time.Now, Zone: time.UTC})
-	d2 := &driver{t, again, nil}
+	d2 := &driver{t: t, m: again}
+	t.Cleanup(d2.wg.Wait)
 	d2.send(tea.WindowSizeMsg{Width: 80, Height: 24})
 	d2.run(again.do("to", "bob"))
 	if got := again.open.edit.text; got != "half a" {
