@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/petrelchat/petrel/internal/mqttc"
@@ -16,9 +17,11 @@ type actor struct {
 	user  string
 	name  string // client id
 	rng   *rand.Rand
-	play  func(*actor) // does one random thing
-	again func(*actor) // looks after what is in doubt, with a new connection; may be nil
-	conn  *mqttc.Conn  // nil while the server is dead
+	play  func(*actor)        // does one random thing
+	again func(*actor)        // looks after what is in doubt, with a new connection; may be nil
+	token string              // what a bot comes in with
+	heard func(*mqttc.Packet) // is shown what is delivered of conversations, at QoS 0; may be nil
+	conn  *mqttc.Conn         // nil while the server is dead
 	pid   uint16
 	n     int  // things done so far
 	texts int  // markers so far
@@ -63,26 +66,48 @@ func (a *actor) connect() bool {
 	if a.conn != nil {
 		return true
 	}
-	ctx, cancel := within()
-	defer cancel()
-	conn, _, err := mqttc.Dial(ctx, a.w.server.addr, mqttc.ConnectOptions{
-		Version: 5, ClientID: a.name, Username: a.user, CleanStart: true, MaxPacket: 4 << 20,
-		UserProperties: []mqttc.UserProperty{{Key: "meta", Value: "seq"}},
-	})
-	if err != nil {
-		return a.lost(err)
-	}
-	a.conn, a.pid = conn, 1
-	if err := conn.WriteSubscribe(1, []mqttc.Filter{{Topic: a.replies()}}); err != nil {
-		return a.lost(err)
-	}
-	if _, err := a.await(mqttc.SUBACK, nil); err != nil {
+	if err := a.dial(); err != nil {
 		return a.lost(err)
 	}
 	if a.again != nil {
 		a.again(a)
 	}
 	return a.conn != nil
+}
+
+// dial makes the connection, and may leave half of one behind when it fails.
+func (a *actor) dial() error {
+	ctx, cancel := within()
+	defer cancel()
+	o := mqttc.ConnectOptions{
+		Version: 5, ClientID: a.name, Username: a.user, CleanStart: true, MaxPacket: 4 << 20,
+		UserProperties: []mqttc.UserProperty{{Key: "meta", Value: "seq"}},
+	}
+	if a.token != "" {
+		o.Password = []byte(a.token)
+	}
+	conn, _, err := mqttc.Dial(ctx, a.w.server.addr, o)
+	if err != nil {
+		return err
+	}
+	a.conn, a.pid = conn, 1
+	filters := []mqttc.Filter{{Topic: a.replies()}}
+	if a.heard != nil {
+		filters = append(filters, mqttc.Filter{Topic: "c/+/json"})
+	}
+	if err := conn.WriteSubscribe(1, filters); err != nil {
+		return err
+	}
+	_, err = a.await(mqttc.SUBACK, nil)
+	return err
+}
+
+// hangUp ends the connection, if there is one.
+func (a *actor) hangUp() {
+	if a.conn != nil {
+		_ = a.conn.Close()
+		a.conn = nil
+	}
 }
 
 func (a *actor) replies() string { return "u/" + a.user + "/rpc" }
@@ -92,10 +117,7 @@ func (a *actor) lost(err error) bool {
 	if !a.w.server.dying.Load() && !a.goes {
 		a.failf("the connection: %v", err)
 	}
-	if a.conn != nil {
-		_ = a.conn.Close()
-	}
-	a.conn = nil
+	a.hangUp()
 	return false
 }
 
@@ -114,6 +136,8 @@ func (a *actor) await(kind byte, got func(*mqttc.Packet)) (mqttc.Packet, error) 
 			return p, err
 		case p.Type == kind:
 			return p, nil
+		case p.Type == mqttc.PUBLISH && a.heard != nil && strings.HasPrefix(string(p.Topic), "c/"):
+			a.heard(&p)
 		case p.Type == mqttc.PUBLISH && got != nil:
 			got(&p)
 		case p.Type == mqttc.DISCONNECT:

@@ -10,6 +10,11 @@ type shown struct {
 	Seq, To, Re, Thread uint64
 	At                  int64
 	From, Kind, Text    string
+	ID                  string // of the reader's own
+	Fwd                 *origin
+	Mentions            []string
+	Member              struct{ User string }
+	Info                struct{ History string }
 }
 
 func (e *shown) post() bool { return e.Kind == "" || e.Kind == "post" }

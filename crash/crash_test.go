@@ -8,7 +8,9 @@
 //
 // Beside the devices, which keep much in flight, there are actors, which do one thing at a time: to
 // messages ([board]), to memberships ([gate]), to settings and contacts ([drawers]), to somebody who
-// wants to be told while away ([bell]), and to an account that is erased ([farewell]). What may have become of something is a [belief].
+// wants to be told while away ([bell]), and to an account that is erased ([farewell]); who pass posts on and
+// report them ([relay]), post and listen over HTTP ([hatch]), make bots ([workshop]), and come to where nothing
+// of before is shown ([curtain]). What may have become of something is a [belief].
 //
 // [TestPowerLoss] does the like to a hub on a disk that forgets what was not synced.
 package crash_test
@@ -95,21 +97,29 @@ func (w *world) play() {
 		w.board.open(w.round)
 		w.gate.open(w.round)
 		w.farewell.open(w.round)
+		w.relay.open(w.round)
+		w.hatch.open(w.round)
+		w.workshop.open(w.round)
+		w.curtain.open(w.round)
 	}
 	if w.round%generation == 1 {
 		w.drawers.open(w.round)
 	}
+	w.curtain.arm()
+	w.hatch.sink.roughen(true)
 	dead := make(chan struct{})
 	time.AfterFunc(life, func() { w.server.kill(); close(dead) })
 	w.each(func(d *device) { d.load(1 << 30) }, func(a *actor) { a.load(1 << 30) })
 	<-dead
 	w.endArmed()
+	w.hatch.sink.drain()
 	died := now()
 	w.verify()
 	if w.round%10 == 0 {
 		w.store(func(st storage.Reader) { w.remains(st, died) })
 	}
 	w.server = w.start()
+	w.hatch.sink.roughen(w.round%5 == 0) // whom it refuses comes again after a second
 	w.each(func(d *device) {
 		d.reconnect()
 		d.load(5 + d.rng.IntN(20))
@@ -121,6 +131,10 @@ func (w *world) play() {
 	w.drawers.check()
 	w.bell.check()
 	w.farewell.check()
+	w.relay.check()
+	w.hatch.check()
+	w.workshop.check()
+	w.curtain.check()
 	if w.t.Failed() {
 		w.t.Logf("seed %d, round %d, killed after %v; server log: %s", *seed, w.round, life, w.server.log)
 	}
@@ -129,6 +143,7 @@ func (w *world) play() {
 // end lets everything disappear that is to, and looks for what is left of it.
 func (w *world) end() {
 	w.trail.check(w)
+	w.relay.checkAll()
 	last := max(w.server.started, now()+1000) // a draft may wait that long until it is told
 	for _, g := range w.board.gone {
 		last = max(last, g.since)
@@ -140,6 +155,8 @@ func (w *world) end() {
 	w.store(func(st storage.Reader) {
 		w.remains(st, died)
 		w.drawers.checkTold(st)
+		w.relay.checkTold(st)
+		w.hatch.checkLeft(st)
 	})
 }
 
@@ -178,6 +195,10 @@ type world struct {
 	drawers  *drawers
 	bell     *bell
 	farewell *farewell
+	relay    *relay
+	hatch    *hatch
+	workshop *workshop
+	curtain  *curtain
 	trail    trail
 	lives    atomic.Int32 // of the server
 }
@@ -186,6 +207,8 @@ type totals struct {
 	acked, resent, abandoned, refused, ticks int
 	doubles, doublesCut, doubleTicks, wills  int
 	looked                                   int // texts that remains came across
+	copies, reports, knocks, robots, stays   int
+	delivered, again                         int // events that outgoing webhooks brought, and those that came twice
 }
 
 func newWorld(t *testing.T, seed uint64, bin, dir string) *world {
@@ -229,10 +252,13 @@ func (w *world) begin() {
 	w.devices[5].ticker = true
 	w.each(func(d *device) { d.reconnect(); d.subscribe() }, nil)
 	w.board, w.gate, w.drawers, w.bell, w.farewell = newBoard(w), newGate(w), newDrawers(w), newBell(w), newFarewell(w)
-	w.actors = slices.Concat(w.board.actors, w.gate.actors, w.drawers.actors, []*actor{w.bell.actor, w.farewell.actor})
+	w.relay, w.hatch, w.workshop, w.curtain = newRelay(w), newHatch(w), newWorkshop(w), newCurtain(w)
+	w.actors = slices.Concat(w.board.actors, w.gate.actors, w.drawers.actors, []*actor{w.bell.actor, w.farewell.actor},
+		w.relay.actors, w.hatch.actors, w.workshop.actors, w.curtain.actors)
 	for _, a := range w.actors {
 		w.reader(a.user).close()
 	}
+	w.reader(usher).close()
 	w.addAdmin()
 	w.bell.register()
 }
@@ -281,6 +307,8 @@ func (w *world) summary() {
 	w.t.Logf("%d things done by actors, %d texts gone, %d looked at in the store of the dead server", things, len(w.board.gone), n.looked)
 	w.t.Logf("%d rounds: %d acknowledged, %d sent again, %d given up, %d refused, %d ticks, %d wills, %d cuts by clients; "+
 		"stored twice: %d (and %d ticks) after a crash, %d after a client's cut", *rounds, n.acked, n.resent, n.abandoned, n.refused, n.ticks, n.wills, w.cuts.Load(), n.doubles, n.doubleTicks, n.doublesCut)
+	w.t.Logf("%d copies, %d reports, %d posts and %d deliveries by webhooks (%d came again), %d bots, %d stays behind the curtain",
+		n.copies, n.reports, n.knocks, n.delivered, n.again, n.robots, n.stays)
 	for id, c := range w.convs {
 		w.t.Logf("%s: %d events", id, len(c.log))
 	}

@@ -83,10 +83,8 @@ func (d *drawers) open(n int) {
 	for i, f := range friends {
 		d.who = append(d.who, fmt.Sprintf("%s-%d", f, n))
 		a := d.actors[len(d.actors)-len(friends)+i]
-		if a.user = d.who[i]; a.conn != nil {
-			_ = a.conn.Close()
-			a.conn = nil
-		}
+		a.hangUp()
+		a.user = d.who[i]
 		d.w.reader(a.user).close() // whoever comes exists
 	}
 	for i, a := range d.who {

@@ -60,10 +60,7 @@ func (f *farewell) leave(a *actor) {
 		a.failf("erasing the account: %v", &x)
 	}
 	f.erased, a.rest = f.erased.after(x.outcome, func(bool) ([]bool, bool) { return []bool{true}, false }), true
-	if a.conn != nil { // the server ends it
-		_ = a.conn.Close()
-		a.conn = nil
-	}
+	a.hangUp() // or the server does
 }
 
 // check: whose account is gone does not come back, and nothing that they wrote stays.
@@ -71,10 +68,7 @@ func (f *farewell) check() {
 	if f.over {
 		return
 	}
-	if f.actor.conn != nil {
-		_ = f.actor.conn.Close()
-		f.actor.conn = nil
-	}
+	f.actor.hangUp()
 	ctx, cancel := within()
 	defer cancel()
 	conn, _, err := mqttc.Dial(ctx, f.w.server.addr, mqttc.ConnectOptions{ClientID: "check", Username: f.actor.user, CleanStart: true})

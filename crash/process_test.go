@@ -15,6 +15,7 @@ import (
 type process struct {
 	cmd     *exec.Cmd
 	addr    string // of the MQTT listener
+	http    string // of the HTTP listener
 	started int64  // ms since 1970, when it took connections
 	log     string // file with what it said
 	once    sync.Once
@@ -45,24 +46,26 @@ func (w *world) start() *process {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(p.kill)
-	addr := make(chan string, 1)
+	ready := make(chan struct{})
 	go func() {
 		defer close(p.done)
 		defer said.Close()
-		defer close(addr)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			_, _ = said.WriteString(lines.Text() + "\n") // for people who look into a failure
 			if _, a, ok := strings.Cut(lines.Text(), "MQTT       mqtt://"); ok {
-				addr <- a
+				p.addr = a
+			}
+			if _, a, ok := strings.Cut(lines.Text(), "Health     http://"); ok { // said last
+				p.http = strings.TrimSuffix(a, "/readyz")
+				close(ready)
 			}
 		}
 	}()
 	select {
-	case a, ok := <-addr:
-		if !ok {
-			w.t.Fatalf("round %d: the server does not start again; see %s", w.round, p.log)
-		}
-		p.addr, p.started = a, now()
+	case <-ready:
+		p.started = now()
+	case <-p.done:
+		w.t.Fatalf("round %d: the server does not start again; see %s", w.round, p.log)
 	case <-time.After(patience):
 		w.t.Fatalf("round %d: the server is not ready; see %s", w.round, p.log)
 	}

@@ -64,7 +64,7 @@ func (r *reader) await(kind byte) mqttc.Packet {
 // subscribe subscribes at QoS 0 and returns when everything retained has come.
 func (r *reader) subscribe(filter string) {
 	r.w.t.Helper()
-	r.pid++
+	r.pid = r.pid%60000 + 1
 	r.must(r.conn.WriteSubscribe(r.pid, []mqttc.Filter{{Topic: filter}}))
 	if p := r.await(mqttc.SUBACK); p.Codes[0] >= 0x80 {
 		r.w.t.Fatalf("%v: subscribing to %s: 0x%02X", r.w, filter, p.Codes[0])
@@ -76,7 +76,7 @@ func (r *reader) subscribe(filter string) {
 // publish sends at QoS 1 and waits for the acknowledgement.
 func (r *reader) publish(topic, payload string) {
 	r.w.t.Helper()
-	r.pid++
+	r.pid = r.pid%60000 + 1
 	r.must(r.conn.WritePublish(mqttc.Publish{Topic: topic, Payload: []byte(payload), QoS: 1, ID: r.pid}))
 	r.await(mqttc.PUBACK)
 }
