@@ -128,13 +128,4 @@ func pauseFor(ctx context.Context, d time.Duration, bell <-chan struct{}) bool {
 }
 
 // pause waits, and returns false if ctx ended before.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
+func pause(ctx context.Context, d time.Duration) bool { return pauseFor(ctx, d, nil) }

@@ -224,17 +224,6 @@ func (l *Link) packetID(used map[uint16]*outgoing) uint16 {
 	}
 }
 
-// Probe asks the server whether it is there, and waits for the answer: at most for Patience.Probe, longer
-// only while bytes still arrive or much is still on its way out. ErrLost means that it was not and that
-// the connection is being given up; ErrDown that there is none.
-func (l *Link) Probe(ctx context.Context) error {
-	c, err := l.up()
-	if err != nil {
-		return err
-	}
-	return c.probe(ctx)
-}
-
 // Publish sends p without waiting. Packets leave in the order of the calls. If it returns nil, done is called
 // exactly once, from a goroutine of the link, which it must not keep, and perhaps before Publish has
 // returned: with the server's answer, with ErrLost when the connection ended before that came, or with ErrDown when it ended before p

@@ -172,20 +172,6 @@ func (c *connection) ask(answer chan error) error {
 	return nil
 }
 
-// probe asks and waits.
-func (c *connection) probe(ctx context.Context) error {
-	answer := make(chan error, 1)
-	if err := c.ask(answer); err != nil {
-		return err
-	}
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // silence is the time from then to now by the clock that shows more: the monotonic one stands still while the
 // machine sleeps, the other one can be set.
 func silence(now, then time.Time) time.Duration {
