@@ -38,6 +38,7 @@ type server struct {
 	accounts *auth.Service
 	profiles *profiles
 	svc      *rpc.Service
+	waits    chan struct{} // gets one when a call waits for the disk and there is room; may be nil
 
 	mu  sync.Mutex
 	now int64
@@ -92,7 +93,7 @@ func (s *server) open() {
 	})
 	must(t, err)
 	s.svc = rpc.New(rpc.Options{
-		Hub: s.hub, Store: s.store, Barrier: s.pipeline.Barrier, Accounts: s.accounts, Profiles: s.profiles,
+		Hub: s.hub, Store: s.store, Barrier: s.barrier, Accounts: s.accounts, Profiles: s.profiles,
 		Devices: s.registry, Admin: auth.NewAdmin(s.accounts), Now: s.clock, Log: log,
 		NewID: func() string {
 			s.mu.Lock()
@@ -101,6 +102,14 @@ func (s *server) open() {
 			return fmt.Sprintf("g%025d", s.ids)
 		},
 	})
+}
+
+func (s *server) barrier() error {
+	select {
+	case s.waits <- struct{}{}:
+	default:
+	}
+	return s.pipeline.Barrier()
 }
 
 func (s *server) clock() int64 {

@@ -45,7 +45,10 @@ func syncSince(c *call, p *syncParams) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	settled := c.o.Hub.Settled()
+	settled, err := c.settled()
+	if err != nil {
+		return nil, err
+	}
 	var since cursorToken
 	if p.Since != "" {
 		if since, err = parseToken(tokenSync, "since", p.Since, c.o.Hub.Durable()); err != nil {
@@ -87,6 +90,16 @@ func syncSince(c *call, p *syncParams) (any, error) {
 	}
 	reply.Since = cursorToken{base: settled, place: place{commit: settled}, at: c.now, run: c.o.Runs.Now()}.encode(tokenSync)
 	return reply, c.o.Barrier()
+}
+
+// settled returns a commit whose consequences are all known, not older than what was acknowledged before the
+// call: somebody who posts, and then asks, is not told the same again the next time.
+func (c *call) settled() (uint64, error) {
+	if settled := c.o.Hub.Settled(); settled >= c.o.Hub.Durable() {
+		return settled, nil
+	}
+	err := c.o.Barrier()
+	return c.o.Hub.Settled(), err
 }
 
 // finish puts what the last page has beside conversations into a reply, and adds the bytes that it may take.
@@ -212,7 +225,7 @@ func (st *standing) place(settled uint64) place {
 
 // behind reports whether a conversation changed behind a place.
 func (st *standing) behind(since place, settled uint64) bool {
-	p := place{st.commit, st.conv} // what is acknowledged is told, also in the moment before it is settled
+	p := place{st.commit, st.conv} // what was acknowledged meanwhile is told, although it is not settled
 	if since.conv != "" {
 		p = st.place(settled) // within the pages of one sync: each once
 	}
