@@ -6,7 +6,7 @@ import (
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
-	"github.com/petrelchat/petrel/client/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 )
 
 // TestCutAtEveryByte cuts the connection of a conversation after each byte that goes in either direction, from the first byte of

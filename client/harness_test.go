@@ -15,7 +15,7 @@ import (
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
-	"github.com/petrelchat/petrel/client/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 	"github.com/petrelchat/petrel/client/store"
 	"github.com/petrelchat/petrel/client/store/memory"
 	"github.com/petrelchat/petrel/client/store/sqlite"

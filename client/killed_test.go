@@ -13,7 +13,7 @@ import (
 
 	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
-	"github.com/petrelchat/petrel/client/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 )
 
 // serverIn is the environment variable with which this test program is a server on a data directory.

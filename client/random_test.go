@@ -11,7 +11,7 @@ import (
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
-	"github.com/petrelchat/petrel/client/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 )
 
 // seed of a random run: PETREL_SEED repeats one.

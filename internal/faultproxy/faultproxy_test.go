@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/petrelchat/petrel/client/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 	"go.uber.org/goleak"
 )
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/petrelchat/petrel/client/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 	"github.com/petrelchat/petrel/client/internal/link"
 )
 

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/petrelchat/petrel/broker/config"
-	"github.com/petrelchat/petrel/client/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 	"github.com/petrelchat/petrel/client/internal/link"
 )
 

@@ -13,6 +13,7 @@ import (
 	sdk "github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/client/store"
 	"github.com/petrelchat/petrel/client/store/sqlite"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 )
 
 // phone is a user of the Go client: a store on disk that outlives its runs.
@@ -23,15 +24,15 @@ type phone struct {
 	*sdk.Client
 }
 
-// phone makes one for a user; through is the tap that it connects to.
-func (r *runner) phone(user string, through *tap) *phone {
+// phone makes one for a user; through is the proxy that it connects to.
+func (r *runner) phone(user string, through *faultproxy.Proxy) *phone {
 	dir, err := os.MkdirTemp(r.dir, "phone-")
 	if err != nil {
 		dir = r.dir
 	}
 	p := &phone{user: user, path: filepath.Join(dir, user+".db")}
 	p.opt = sdk.Options{
-		Server: "mqtt://" + through.addr(), User: user, Device: user, Credentials: sdk.Password("pass"), Path: p.path,
+		Server: "mqtt://" + through.Addr(), User: user, Device: user, Credentials: sdk.Password("pass"), Path: p.path,
 	}
 	return p
 }
@@ -126,11 +127,11 @@ func (r *runner) sending(ctx context.Context, s *server) (res Result, err error)
 	if !s.petrel {
 		return conversationsOnly(), nil
 	}
-	t, err := newTap(s.addr)
+	t, err := faultproxy.New(s.addr)
 	if err != nil {
 		return res, err
 	}
-	defer t.close()
+	defer t.Close()
 	alice, bobby, carol := r.phone("alice", t), r.phone("bobby", t), r.phone("carol", t)
 	carol.user, carol.opt.User, carol.opt.SessionExpiry = "bobby", "bobby", time.Second // another device of bobby's, which the server forgets
 	const first = "so that everybody knows the conversation"
@@ -150,7 +151,7 @@ func (r *runner) sending(ctx context.Context, s *server) (res Result, err error)
 			return res, err
 		}
 	}
-	t.shut.Store(true)
+	t.Refuse(true)
 	if err := alice.open(ctx); err != nil {
 		return res, err
 	}
@@ -165,7 +166,7 @@ func (r *runner) sending(ctx context.Context, s *server) (res Result, err error)
 	}
 	res.add("queued/s", "", float64(n)/time.Since(start).Seconds())
 	start = time.Now()
-	t.shut.Store(false)
+	t.Refuse(false)
 	alice.NetworkChanged()
 	if err := alice.settled(ctx); err != nil {
 		return res, err
@@ -213,12 +214,12 @@ func (r *runner) opening(ctx context.Context, s *server) (res Result, err error)
 	if !s.petrel {
 		return conversationsOnly(), nil
 	}
-	t, err := newTap(s.addr)
+	t, err := faultproxy.New(s.addr)
 	if err != nil {
 		return res, err
 	}
-	defer t.close()
-	t.shut.Store(true)
+	defer t.Close()
+	t.Refuse(true)
 	p := r.phone("alice", t)
 	start := time.Now()
 	if err := fillStore(ctx, p.path, r.opt.Log); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	sdk "github.com/petrelchat/petrel/client"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 )
 
 // Names of the metrics of sdk-bytes that have goals.
@@ -55,7 +56,7 @@ func (r *runner) clientBytes(ctx context.Context, s *server) (res Result, err er
 
 // day is two people who chat; only what alice's phone exchanges with the server is counted.
 type day struct {
-	t            *tap
+	t            *faultproxy.Proxy
 	alice, bobby *phone
 	conv         string
 	said         uint64 // the seq of the newest event
@@ -64,16 +65,16 @@ type day struct {
 // countDay measures one kind of connection.
 func (r *runner) countDay(ctx context.Context, s *server, res *Result, reconnect, whole string, conf *tls.Config) (err error) {
 	target := strings.TrimPrefix(s.addr, "tls://")
-	t, err := newTap(target)
+	t, err := faultproxy.New(target)
 	if err != nil {
 		return err
 	}
-	defer t.close()
-	aside, err := newTap(target)
+	defer t.Close()
+	aside, err := faultproxy.New(target)
 	if err != nil {
 		return err
 	}
-	defer aside.close()
+	defer aside.Close()
 	d := &day{t: t, alice: r.phone("alice", t), bobby: r.phone("bobby", aside)}
 	for _, p := range []*phone{d.bobby, d.alice} {
 		if conf != nil {
@@ -127,7 +128,10 @@ func (d *day) session(ctx context.Context, in, out int) (int64, error) {
 			return 0, err
 		}
 	}
-	before := d.t.quiet()
+	before, err := d.quiet(ctx)
+	if err != nil {
+		return 0, err
+	}
 	if err := d.alice.on(ctx); err != nil {
 		return 0, err
 	}
@@ -137,8 +141,18 @@ func (d *day) session(ctx context.Context, in, out int) (int64, error) {
 	if err := d.alice.off(ctx); err != nil {
 		return 0, err
 	}
-	return d.t.quiet() - before, nil
+	after, err := d.quiet(ctx)
+	return after - before, err
 }
+
+// quiet waits until alice's phone is off and nothing is on its way, and returns the bytes so far.
+func (d *day) quiet(ctx context.Context) (int64, error) {
+	err := d.t.Wait(ctx, func(s faultproxy.Stats) bool { return s.Open == 0 })
+	return bytesOf(d.t.Stats()), err
+}
+
+// bytesOf adds up both directions.
+func bytesOf(s faultproxy.Stats) int64 { return s.Up + s.Down }
 
 // chat lets bobby and alice say something; each reads what the other said.
 func (d *day) chat(ctx context.Context, in, out int) error {
@@ -203,20 +217,13 @@ func (d *day) probe(ctx context.Context) (int64, error) {
 	if err := d.alice.on(ctx); err != nil {
 		return 0, err
 	}
-	before := d.t.bytes()
+	before := d.t.Stats()
 	d.alice.NetworkChanged()
-	if err := d.alice.settled(ctx); err != nil {
+	// Both ways have got something, so the question and its answer are through [MQTT-3.12], [MQTT-3.13].
+	err := d.t.Wait(ctx, func(s faultproxy.Stats) bool { return s.Up > before.Up && s.Down > before.Down })
+	if err != nil {
 		return 0, err
 	}
-	var n int64
-	for n < 4 { // [MQTT-3.12], [MQTT-3.13]: two bytes each
-		if err := context.Cause(ctx); err != nil {
-			return 0, err
-		}
-		time.Sleep(10 * time.Millisecond)
-		n = d.t.bytes() - before
-	}
-	time.Sleep(100 * time.Millisecond)
-	n = d.t.bytes() - before
+	n := bytesOf(d.t.Stats()) - bytesOf(before)
 	return n, d.alice.off(ctx)
 }
