@@ -169,7 +169,9 @@ func TestRefusals(t *testing.T) {
 	if m, err := ann.Edit(soon(t), "crew", bad.Target(), "psst!"); err != nil || m.State != client.StateFailed {
 		t.Errorf("editing what failed: %+v %v", m, err)
 	}
-	must(t, ann.Retry(soon(t), bad.ID))
+	if again, err := ann.Retry(soon(t), bad.ID); err != nil || again.ID != bad.ID {
+		t.Errorf("%+v: %v", again, err)
+	}
 	if _, err := ann.Sent(soon(t), bad); err == nil {
 		t.Error("it was accepted the second time")
 	}
@@ -199,6 +201,21 @@ func TestOptions(t *testing.T) {
 	for _, want := range []string{"Server: the scheme", "User:", "Device:", "Catchup:", "Store and Path"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("no word about %s: %v", want, err)
+		}
+	}
+	long := strings.Repeat("d", 64)
+	with := func(device string, json bool) error {
+		o := client.Options{Server: "mqtt://x", User: "ann", Device: device, JSON: json}
+		return o.Validate()
+	}
+	for _, err := range []error{with(long, false), with(long[:59], true)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, err := range []error{with(long+"d", false), with(long[:60], true)} {
+		if err == nil || !strings.Contains(err.Error(), "option Device: at most") {
+			t.Errorf("a device with too long a name: %v", err)
 		}
 	}
 	st := memory.New()

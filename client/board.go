@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -15,8 +16,9 @@ type board struct {
 
 	mu      sync.Mutex
 	s       Status
-	disk    error // why nothing can be stored
-	line    error // why there is no connection
+	disk    error             // why nothing can be stored
+	line    error             // why there is no connection
+	plaint  [complaints]error // what is wrong although there is one
 	owed    map[string]uint64
 	base    int // events that came since the connection began
 	all     int // … since the client was opened
@@ -33,8 +35,9 @@ func (b *board) set(change func(s *Status)) {
 	b.mu.Lock()
 	old := b.s
 	change(&b.s)
-	if b.s.Err = b.disk; b.disk == nil {
-		b.s.Err = b.line
+	b.s.Err = cmp.Or(b.disk, b.line)
+	for _, err := range b.plaint {
+		b.s.Err = cmp.Or(b.s.Err, err)
 	}
 	now := b.s
 	if same(old, now) {
@@ -130,7 +133,7 @@ func (b *board) connecting() { b.set(func(s *Status) { s.State, s.Retry = Connec
 
 func (b *board) up() {
 	b.set(func(s *Status) {
-		b.line, b.base, b.owed = nil, 0, make(map[string]uint64)
+		b.line, b.plaint, b.base, b.owed = nil, [complaints]error{}, 0, make(map[string]uint64)
 		s.State, s.Done, s.Total, s.Retry, s.Permanent = CatchingUp, 0, 0, time.Time{}, false
 	})
 }
@@ -153,15 +156,32 @@ func (b *board) catchingUp() {
 
 func (b *board) down(err error, retry time.Time) {
 	b.set(func(s *Status) {
-		b.line = err
+		b.line, b.plaint = err, [complaints]error{}
 		s.State, s.Done, s.Total, s.Retry = Offline, 0, 0, retry
 		refused := new(link.Refused)
 		s.Permanent = errors.As(err, &refused) && refused.Permanent
 	})
 }
 
-// complain shows an error of a connection that is up.
-func (b *board) complain(err error) { b.set(func(*Status) { b.line = err }) }
+// complaint is what may not work although there is a connection.
+type complaint int
+
+const (
+	complaintStore     complaint = iota // deliveries can't be stored
+	complaintSubscribe                  // the server does not let this device read
+	complaintSync                       // catching up does not get on
+	complaints                          // how many there are
+)
+
+// complain shows an error of a connection that is up, until the same works (nil) or the connection ends.
+func (b *board) complain(of complaint, err error) {
+	b.mu.Lock()
+	old := b.plaint[of]
+	b.mu.Unlock()
+	if old != nil || err != nil {
+		b.set(func(*Status) { b.plaint[of] = err })
+	}
+}
 
 func (b *board) close() {
 	b.mu.Lock()

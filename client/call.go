@@ -122,9 +122,10 @@ func parseReply(b []byte, reply any) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("client: the reply can't be read, the server may be newer: %w", err)
+		// Without the error itself, which may quote the reply at any length.
+		return fmt.Errorf("client: the reply can't be read, the server may be newer: %s", link.Printable(err.Error()))
 	case no != nil:
-		return &chat.Refusal{Code: no.Code, Reason: no.Reason}
+		return &chat.Refusal{Code: chat.Code(link.Printable(string(no.Code))), Reason: link.Printable(no.Reason)}
 	}
 	return nil
 }

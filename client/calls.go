@@ -29,6 +29,7 @@ import (
 //	c.Profiles()     ProfileCalls     profiles, export and erasure of the own account
 //	c.Devices()      DeviceCalls      the user's sessions: list, revoke, change
 //	c.Push()         PushCalls        where notifications go, and when
+//	c.Calling()      CallingCalls     ICE servers for calls, and which calls there are
 //	c.Bots()         BotCalls         bots of one's own, their tokens and slash commands
 //	c.Webhooks()     WebhookCalls     webhooks of a conversation
 //	c.Admin()        AdminCalls       accounts, tokens, audit trail, reports: for administrators
@@ -83,6 +84,9 @@ func (c *Client) Devices() DeviceCalls { return DeviceCalls{c} }
 
 // Push are the calls about notifications.
 func (c *Client) Push() PushCalls { return PushCalls{c} }
+
+// Calling are the requests about audio and video calls.
+func (c *Client) Calling() CallingCalls { return CallingCalls{c} }
 
 // Bots are the calls about bots.
 func (c *Client) Bots() BotCalls { return BotCalls{c} }

@@ -203,6 +203,28 @@ func (c ConvCalls) Hide(ctx context.Context, conv string, seq uint64) (post uint
 	return reply.Seq, err
 }
 
+// Hidden goes through what the caller deleted for themselves, by conversation and seq.
+func (c ConvCalls) Hidden(ctx context.Context) iter.Seq2[HiddenPost, error] {
+	return each(ctx, c.HiddenPage)
+}
+
+// HiddenPost is a post that the caller deleted for themselves.
+type HiddenPost struct {
+	Conv string `json:"conv"`
+	Seq  uint64 `json:"seq"`
+}
+
+// HiddenPage is one page of [ConvCalls.Hidden]: 500, at most 2,000.
+func (c ConvCalls) HiddenPage(ctx context.Context, o ListOptions) (PageOf[HiddenPost], error) {
+	type list struct {
+		Hidden []HiddenPost `json:"hidden"`
+		After  string       `json:"after"`
+		More   bool         `json:"more"`
+	}
+	reply, err := call[list](ctx, c.Via, "hidden", o.wire())
+	return paged(reply.Hidden, reply.More, reply.After), err
+}
+
 // Forwarding says what is forwarded and where to.
 type Forwarding struct {
 	From string `json:"from"`         // the conversation that has the post

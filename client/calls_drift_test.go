@@ -21,6 +21,7 @@ import (
 	"github.com/petrelchat/petrel/broker/webhook"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
+	"github.com/petrelchat/petrel/signaling"
 )
 
 // The typed calls against the server and the document: no method is missing, no parameter of one, and nothing is asked
@@ -32,7 +33,7 @@ func handles(via client.Caller) []any {
 		client.GroupCalls{Via: via}, client.MemberCalls{Via: via}, client.InviteCalls{Via: via}, client.JoinRequestCalls{Via: via},
 		client.HistoryCalls{Via: via}, client.ConvCalls{Via: via}, client.SettingCalls{Via: via}, client.PeopleCalls{Via: via},
 		client.ProfileCalls{Via: via}, client.DeviceCalls{Via: via}, client.PushCalls{Via: via}, client.BotCalls{Via: via},
-		client.WebhookCalls{Via: via}, client.AdminCalls{Via: via},
+		client.WebhookCalls{Via: via}, client.AdminCalls{Via: via}, client.CallingCalls{Via: via},
 	}
 }
 
@@ -204,7 +205,7 @@ func documented(t *testing.T) []string {
 func served() []string {
 	return rpc.New(rpc.Options{
 		Admin: auth.NewAdmin(nil), Webhooks: (*webhook.Hooks)(nil), Bots: (*auth.Service)(nil),
-		Search: (*search.Index)(nil), Push: (*notify.Service)(nil),
+		Search: (*search.Index)(nil), Push: (*notify.Service)(nil), Calls: (*signaling.Service)(nil),
 	}).Methods()
 }
 

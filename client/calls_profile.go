@@ -22,6 +22,8 @@ type Profile struct {
 	Receipts *bool  `json:"receipts,omitempty"` // tells what they have read, and is told it of others
 	LastSeen *bool  `json:"lastseen,omitempty"` // tells when they were last there, and is told it of others
 	Messages string `json:"messages,omitempty"` // first messages of strangers: anyone, requests, shared; "": as the server has it
+	Calls    string `json:"calls,omitempty"`    // who may call them directly: anyone, accepted, nobody; "": as the server has it
+	Relay    string `json:"relay,omitempty"`    // when media of their calls are relayed: always, until-accepted, never; "": never
 }
 
 // Get returns a user's profile; user "": the caller's own. Who does not exist is not-found.
@@ -36,6 +38,8 @@ type ProfileChange struct {
 	Receipts *bool   `json:"receipts,omitempty"` // false: others don't see what the caller has read, nor the caller what they have
 	LastSeen *bool   `json:"lastseen,omitempty"` // false: the same for when they were last there
 	Messages *string `json:"messages,omitempty"` // anyone, requests or shared; "": as the server has it
+	Calls    *string `json:"calls,omitempty"`    // who may call directly: anyone, accepted or nobody; "": as the server has it
+	Relay    *string `json:"relay,omitempty"`    // when media of calls are relayed: always, until-accepted or never; "": never
 }
 
 // Update changes the caller's profile and returns it.
@@ -76,6 +80,8 @@ type ExportProfile struct {
 	Receipts bool   `json:"receipts"`
 	LastSeen bool   `json:"lastseen"`
 	Messages string `json:"messages,omitempty"`
+	Calls    string `json:"calls,omitempty"`
+	Relay    string `json:"relay,omitempty"`
 	Modified Millis `json:"modified,omitempty"`
 }
 

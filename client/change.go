@@ -154,6 +154,8 @@ const (
 	wishMembers  = "members"  // who the members are is not known, or out of date
 	wishInfo     = "info"     // likewise title and settings of a group
 	wishSettings = "settings" // all private settings are to be read
+	wishHidden   = "hidden"   // so is what the user deleted for themselves
+	wishLost     = "lost"     // which of the posts that were put aside the server has lost is to be found out
 	wishRead     = "read"     // Conversation.ReadWanted is to be told
 	wishDraft    = "draft"    // so is Conversation.Draft
 	wishMute     = "mute"

@@ -95,6 +95,10 @@ func (w *chores) carryOut(ctx context.Context, wish store.Wish) error {
 		return w.askInfo(ctx, wish)
 	case wishSettings:
 		return w.askSettings(ctx, wish)
+	case wishHidden:
+		return w.askHidden(ctx, wish)
+	case wishLost:
+		return w.askLost(ctx, wish)
 	}
 	return nil // gaps are the filler's
 }
@@ -104,6 +108,10 @@ func (w *chores) refused(ctx context.Context, wish store.Wish, no *chat.Refusal)
 	w.log.Info("a wish was refused", "wish", wish.Name, "conv", wish.Conv, "code", no.Code)
 	return w.persist(ctx, func(ch *change) error {
 		switch wish.Name {
+		case wishLost:
+			if err := ch.tx.PutMeta(metaLost+wish.Conv, nil); err != nil {
+				return err
+			}
 		case wishMute, wishArchive, wishPin:
 			ch.told = append(ch.told, Update{Kind: UpdateRefused, Conv: wish.Conv, Err: no})
 			if err := ch.wish("", wishSettings, nil); err != nil {
@@ -316,6 +324,34 @@ func (w *chores) askSettings(ctx context.Context, wish store.Wish) error {
 			}
 			if p.More {
 				return nil
+			}
+			return ch.tx.DeleteWish(wish.Conv, wish.Name, wish.At)
+		})
+		if after = p.After; err != nil || !p.More {
+			return err
+		}
+	}
+}
+
+// askHidden reads what the user deleted for themselves: the own log did not tell it one by one.
+func (w *chores) askHidden(ctx context.Context, wish store.Wish) error {
+	after := ""
+	for {
+		var p struct {
+			Hidden []HiddenPost `json:"hidden"`
+			After  string       `json:"after"`
+			More   bool         `json:"more"`
+		}
+		req := map[string]any{}
+		if after != "" {
+			req["after"] = after
+		}
+		if err := w.call(ctx, "hidden", req, &p); err != nil {
+			return err
+		}
+		err := w.persist(ctx, func(ch *change) error {
+			if err := ch.hide(p.Hidden); err != nil || p.More {
+				return err
 			}
 			return ch.tx.DeleteWish(wish.Conv, wish.Name, wish.At)
 		})

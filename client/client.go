@@ -54,7 +54,7 @@ func open(ctx context.Context, o Options, thorough bool) (_ *Client, err error) 
 			_ = c.st.Close()
 		}
 	}()
-	if err := c.identify(ctx, o.Device); err != nil {
+	if err := c.identify(ctx, &o); err != nil {
 		return nil, err
 	}
 	if err := c.count(ctx); err != nil {
@@ -85,6 +85,7 @@ func assemble(ctx context.Context, o Options) (*Client, error) {
 		me: o.User, view: protocol.ViewCBOR, codec: o.Codec, catchup: o.Catchup > 0, st: o.Store, log: o.Log, now: o.Now,
 		news: newFanout(), sess: newSession(), wake: newWakes(),
 	}, closed: make(chan struct{})}
+	c.calls.wanted = o.Calls
 	if o.JSON {
 		c.view = protocol.ViewJSON
 	}
@@ -124,7 +125,7 @@ func assemble(ctx context.Context, o Options) (*Client, error) {
 }
 
 // identify sees that the store is this user's, and finds or makes the device's name.
-func (c *Client) identify(ctx context.Context, device string) error {
+func (c *Client) identify(ctx context.Context, o *Options) error {
 	var user, known []byte
 	err := c.read(ctx, func(r store.Reader) (err error) {
 		if user, err = r.Meta(metaUser); err != nil {
@@ -139,10 +140,13 @@ func (c *Client) identify(ctx context.Context, device string) error {
 	if user != nil && string(user) != c.me {
 		return fmt.Errorf("client: the store is of the user %q: give each user a Path of their own", user)
 	}
-	if c.device = device; device == "" {
+	if c.device = o.Device; c.device == "" {
 		if c.device = string(known); known == nil {
 			c.device = newID()[:8] // short: it is in every CONNECT
 		}
+	}
+	if err := o.checkDevice(c.device); err != nil { // one that the store knows from other options
+		return fmt.Errorf("client options: %w", err)
 	}
 	if user == nil || string(known) != c.device {
 		err = c.core.update(ctx, func(ch *change) error {
@@ -153,7 +157,7 @@ func (c *Client) identify(ctx context.Context, device string) error {
 		})
 	}
 	if c.view == protocol.ViewJSON {
-		c.device += "-json" // the session of the other encoding would get everything twice
+		c.device += jsonSuffix
 	}
 	return err
 }

@@ -30,6 +30,7 @@ type core struct {
 	sess  *session // the connection of the moment
 	wake  wakes    // the goroutines that have work now
 	line  *link.Link
+	calls callHook
 	greet func() // asks anew who is there: with new conversations come new people
 
 	inMu sync.Mutex // one call of the codec's at a time

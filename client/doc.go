@@ -22,10 +22,12 @@
 // # What can be relied on
 //
 //   - A message is stored by the server once, whatever is lost on the way: each has an id, and a retry has the same one.
-//   - In a conversation messages arrive in the order in which they were written here. The one exception: what the server asks to be sent
-//     again later (a rate limit, its disk is full) may be overtaken by what was on its way already.
+//   - In a conversation messages arrive in the order in which they were written here. Also when the server asks for one of them to be
+//     sent again later (a rate limit, its disk is full): nothing overtakes it. What it refuses for good holds up nothing.
 //   - A delivery is acknowledged when the commit that holds it is on disk. So everybody's store has every event once, in order of seq,
 //     however connections, programs and machines end. Gaps are noticed and filled.
+//   - A server that was restored from a backup gets again what the user wrote and it lost: under the same ids, once, also from several devices.
+//     It comes behind what is there by then. What others wrote and it lost is gone here too.
 //   - On a full disk nothing is acknowledged and nothing can be written: the status says so, and it goes on by itself.
 //   - A refusal is a *chat.Refusal with a stable code and a sentence that says what to do. A message that was refused stays
 //     in the outbox as failed until [Client.Retry] or [Client.Discard].

@@ -15,10 +15,10 @@ import (
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
-	"github.com/petrelchat/petrel/internal/faultproxy"
 	"github.com/petrelchat/petrel/client/store"
 	"github.com/petrelchat/petrel/client/store/memory"
 	"github.com/petrelchat/petrel/client/store/sqlite"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 )
 
 // patience bounds how long a test waits for what must come; it is no part of any assertion.
@@ -43,6 +43,7 @@ type server struct {
 	*broker.Server
 	t      testing.TB
 	cfg    config.Config
+	tune   func(*broker.Options) // what no configuration says; may be nil
 	proxy  *faultproxy.Proxy
 	cancel context.CancelFunc
 	ended  chan error
@@ -73,6 +74,11 @@ func (l *lines) String() string {
 // serve starts a server in dev mode, and a proxy before it.
 func serve(t testing.TB, change ...func(*config.Config)) *server {
 	t.Helper()
+	return serveTuned(t, nil, change...)
+}
+
+func serveTuned(t testing.TB, tune func(*broker.Options), change ...func(*config.Config)) *server {
+	t.Helper()
 	cfg := config.Default()
 	cfg.Data, cfg.Dev = t.TempDir(), true
 	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
@@ -81,7 +87,7 @@ func serve(t testing.TB, change ...func(*config.Config)) *server {
 	for _, fn := range change {
 		fn(&cfg)
 	}
-	s := &server{t: t, cfg: cfg, log: &lines{}}
+	s := &server{t: t, cfg: cfg, tune: tune, log: &lines{}}
 	s.start()
 	var err error
 	s.proxy, err = faultproxy.New(s.Addr("mqtt"))
@@ -100,7 +106,11 @@ func serve(t testing.TB, change ...func(*config.Config)) *server {
 func (s *server) start() {
 	s.t.Helper()
 	ready := make(chan struct{})
-	srv, err := broker.New(broker.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(s.log, nil)), OnReady: func() { close(ready) }})
+	o := broker.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(s.log, nil)), OnReady: func() { close(ready) }}
+	if s.tune != nil {
+		s.tune(&o)
+	}
+	srv, err := broker.New(o)
 	must(s.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.Server, s.cancel, s.ended = srv, cancel, make(chan error, 1)

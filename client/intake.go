@@ -61,6 +61,9 @@ func (in *intake) fleeting(m *link.Message) bool {
 			return true
 		}
 	}
+	if in.calls.take(in.me, m) {
+		return true
+	}
 	if conv, user, ok := typist(m.Topic); ok {
 		if user != in.me {
 			in.live.typing(conv, user, len(m.Payload) > 0)
@@ -126,13 +129,14 @@ func (in *intake) keep(ctx context.Context, batch []*link.Message) bool {
 		})
 		switch {
 		case err == nil:
+			in.board.complain(complaintStore, nil)
 		case ctx.Err() != nil || errors.Is(err, ErrClosed):
 			return false
 		case errors.Is(err, store.ErrInvalid):
 			in.log.Error("deliveries that can't be kept", "error", err)
 		default: // not acknowledged, so not lost
 			in.log.Error("deliveries can't be stored; it is tried again", "error", err)
-			in.board.complain(err)
+			in.board.complain(complaintStore, err)
 			if !pause(ctx, 5*time.Second) {
 				return false
 			}

@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		beServer(dir)
 		return
 	}
+	if path := os.Getenv(clientIn); path != "" {
+		beClient(path)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -46,7 +46,7 @@ type Options struct {
 	// unix:///run/petrel.sock. Without a scheme it is mqtts.
 	Server string
 	User   string
-	// Device is the MQTT client id of this device, at most 64 bytes. Two programs that run at the same time must
+	// Device is the MQTT client id of this device, at most 64 bytes, 59 with JSON. Two programs that run at the same time must
 	// not share it. "": one is made and kept in the store.
 	Device      string
 	Credentials Credentials // nil: an empty password, which a server in dev mode takes
@@ -58,6 +58,7 @@ type Options struct {
 	TLS  *tls.Config // nil: the system's roots
 	JSON bool        // events and requests as JSON instead of CBOR: to look at what goes over the wire
 
+	Calls    bool     // this device takes part in calls, and rings: see package client/calls
 	Codec    Codec    // nil: events are sent as they are
 	Uploader Uploader // nil: attachments are refused
 
@@ -77,7 +78,8 @@ type Options struct {
 
 const (
 	defaultSessionExpiry = 30 * 24 * time.Hour
-	maxDevice            = 64
+	maxDevice            = 64      // bytes of a client id that petrel servers take
+	jsonSuffix           = "-json" // of a device that receives JSON: the session of the other encoding would get everything twice
 )
 
 // Validate names all faults at once; nil is none. Open does it too.
@@ -89,8 +91,8 @@ func (o *Options) Validate() error {
 	if !chat.ValidUser(o.User) {
 		faults = append(faults, errors.New("option User: letters, digits, dots, dashes and underscores, 1 to 64 of them"))
 	}
-	if len(o.Device) > maxDevice || strings.ContainsFunc(o.Device, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		faults = append(faults, fmt.Errorf("option Device: at most %d bytes without control characters", maxDevice))
+	if err := o.checkDevice(o.Device); err != nil {
+		faults = append(faults, err)
 	}
 	if o.Store != nil && o.Path != "" {
 		faults = append(faults, errors.New("option Store and Path: give one of them"))
@@ -105,6 +107,18 @@ func (o *Options) Validate() error {
 		return nil
 	}
 	return fmt.Errorf("client options: %w", errors.Join(faults...))
+}
+
+// checkDevice refuses what the server would not take for a client id.
+func (o *Options) checkDevice(name string) error {
+	most, why := maxDevice, ""
+	if o.JSON {
+		most, why = maxDevice-len(jsonSuffix), fmt.Sprintf(" with JSON, which adds %q", jsonSuffix)
+	}
+	if len(name) > most || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fmt.Errorf("option Device: at most %d bytes%s, without control characters", most, why)
+	}
+	return nil
 }
 
 // parseServer reads an address; without a scheme it is mqtts.

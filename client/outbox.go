@@ -25,7 +25,8 @@ const (
 
 // sender sends the outbox. An entry is marked on disk before it is sent for the first time, so that a program that is
 // killed knows afterwards what the server may have; its id makes sending it again harmless. Within a conversation
-// the order is kept: packets leave in order on one connection, and a new connection begins with the first that is not settled.
+// the order is kept: packets leave in order on one connection, none is stored before one that the server wants again later (see flight),
+// and a new connection begins with the first that is not settled.
 type sender struct {
 	*core
 	uploader Uploader
@@ -37,17 +38,17 @@ type sender struct {
 
 	// Of the goroutine of run:
 	gen     int
-	cursor  int64             // N up to which this connection has sent everything
-	rescan  bool              // something before the cursor has to be looked at again
-	flight  map[string]string // id to conversation of what is under way
-	window  int               // how many may be; shrinks when the server wants less
-	hold    time.Time         // not before
-	loads   map[string]bool   // ids that are being uploaded
+	cursor  int64           // N up to which this connection has sent everything
+	rescan  bool            // something before the cursor has to be looked at again
+	flight  flight          // what is under way
+	window  int             // how many may be; shrinks when the server wants less
+	hold    time.Time       // not before
+	loads   map[string]bool // ids that are being uploaded
 	loading sync.WaitGroup
 }
 
 func newSender(c *core, u Uploader) *sender {
-	return &sender{core: c, uploader: u, rand: rand.Float64, flight: make(map[string]string), window: windowMost, loads: make(map[string]bool)}
+	return &sender{core: c, uploader: u, rand: rand.Float64, flight: newFlight(), window: windowMost, loads: make(map[string]bool)}
 }
 
 // run is the sender's goroutine. It ends with ctx.
@@ -58,7 +59,7 @@ func (s *sender) run(ctx context.Context) {
 	for {
 		wait := time.Hour
 		for ctx.Err() == nil {
-			if len(s.flight) > gatherOver && s.answersNow() < gatherOver/2 && !pause(ctx, gatherFor) {
+			if len(s.flight.of) > gatherOver && s.answersNow() < gatherOver/2 && !pause(ctx, gatherFor) {
 				return
 			}
 			did, next, err := s.step(ctx)
@@ -105,7 +106,7 @@ func (s *sender) whenIdle(done func()) {
 func (s *sender) idle(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.flight) > 0 || len(s.loads) > 0 || len(s.answers) > 0 {
+	if len(s.flight.of) > 0 || len(s.loads) > 0 || len(s.answers) > 0 {
 		return
 	}
 	for _, done := range s.idlers[:n] {
@@ -128,9 +129,10 @@ func (s *sender) step(ctx context.Context) (did bool, next time.Duration, err er
 	answers, idlers := s.answers, len(s.idlers)
 	s.answers = nil
 	s.mu.Unlock()
-	for _, a := range answers {
-		delete(s.flight, a.id)
-		s.rescan = s.rescan || a.err != nil
+	s.flight.resume()
+	for i := range answers {
+		s.flight.land(&answers[i])
+		s.rescan = s.rescan || answers[i].err != nil
 	}
 	if gen != s.gen {
 		s.gen, s.cursor, s.rescan, s.window, s.hold = gen, 0, false, windowMost, time.Time{}
@@ -151,27 +153,22 @@ func (s *sender) step(ctx context.Context) (did bool, next time.Duration, err er
 		}
 		return false, next, nil
 	}
-	var send []store.Outgoing
 	err = s.persist(ctx, func(ch *change) error {
 		for _, a := range answers {
 			if err := s.settle(ch, a); err != nil {
 				return err
 			}
 		}
-		send = send[:0]
 		again := make(map[string]bool) // conversations of which one is to be looked at again: what follows it waits
 		for i := range picks {
 			p := &picks[i]
-			if again[p.out.Conv] {
+			if p.send = false; again[p.out.Conv] {
 				continue
 			}
-			out, ok, err := ch.mark(p)
-			if err != nil {
+			if err := ch.mark(p); err != nil {
 				return err
 			}
-			if ok {
-				send = append(send, out)
-			} else if p.no == nil {
+			if !p.send && p.no == nil {
 				again[p.out.Conv] = true
 			}
 		}
@@ -182,7 +179,7 @@ func (s *sender) step(ctx context.Context) (did bool, next time.Duration, err er
 		return false, 0, err
 	}
 	s.learn(answers)
-	s.publish(send, picks)
+	s.publish(picks)
 	return true, 0, nil
 }
 
@@ -208,22 +205,37 @@ func (s *sender) settle(ch *change, a answer) error {
 	switch {
 	case r == nil:
 		return ch.acknowledged(a.id, seqOf(a.ack))
-	case a.ack.Retry():
-		out, err := ch.tx.Outgoing(a.id)
-		if err != nil {
-			return ignoreNotFound(err)
-		}
-		return ch.later(a.id, r, ch.millis()+s.backoff(out.Attempts).Milliseconds())
+	case a.later():
+		return s.later(ch, a, r)
 	}
 	return ch.failedAs(a.id, r)
 }
 
-// learn adapts to what the server takes: who asks for less gets one at a time until it works again.
+// later puts back what the server wants again later. The first of its conversation waits for its time, what was behind it waits
+// for that one.
+func (s *sender) later(ch *change, a answer, r *chat.Refusal) error {
+	out, err := ch.tx.Outgoing(a.id)
+	if err != nil || out.State != store.Sending {
+		return ignoreNotFound(err)
+	}
+	if a.fresh {
+		out.State = store.Queued // the server does not have it, so it can be changed and taken back
+	}
+	if s.flight.begins(a.conv, a.id) {
+		out.Next = ch.millis() + s.backoff(out.Attempts).Milliseconds()
+		out.Attempts, out.Code, out.Reason = out.Attempts+1, string(r.Code), r.Reason
+	}
+	ch.toldOut(&out)
+	return ch.tx.PutOutgoing(out)
+}
+
+// learn adapts to what the server takes: who asks for less gets one at a time until it works again. That is for the sake of both
+// ends: what is sent in vain costs as much as what is not.
 func (s *sender) learn(answers []answer) {
 	for _, a := range answers {
 		switch {
 		case a.err != nil:
-		case a.ack.Retry():
+		case a.later():
 			s.window, s.rescan = 1, true
 			s.hold = s.now().Add(s.backoff(0))
 		default:
@@ -234,60 +246,71 @@ func (s *sender) learn(answers []answer) {
 
 // backoff is how long to wait after so many attempts: twice as long each time, with jitter.
 func (s *sender) backoff(attempts int) time.Duration {
+	return backoff(attempts, s.rand())
+}
+
+// backoff is how long to wait after so many attempts; jitter is within [0, 1).
+func backoff(attempts int, jitter float64) time.Duration {
 	d := retryMost
 	if attempts < 7 {
 		d = min(retryFirst<<attempts, retryMost)
 	}
-	return d/2 + time.Duration(s.rand()*float64(d/2))
+	return d/2 + time.Duration(jitter*float64(d/2))
 }
 
 // publish hands entries to the connection.
-func (s *sender) publish(send []store.Outgoing, picks []pick) {
-	wires := make(map[string][]byte)
-	marked := make(map[string]bool, len(send))
-	for i := range picks {
-		if picks[i].wire != nil {
-			wires[picks[i].out.ID] = picks[i].wire
-		}
-	}
+func (s *sender) publish(picks []pick) {
 	// On another connection than they were chosen for they would overtake what that one lost.
 	s.sess.gate.RLock()
 	defer s.sess.gate.RUnlock()
 	gen, up, _ := s.sess.now()
 	stopped := gen != s.gen || !up
 	s.rescan = s.rescan || stopped
-	for i := range send {
-		out := &send[i]
-		marked[out.ID] = true
+	for i := range picks {
+		p := &picks[i]
+		if !p.send {
+			s.rescan = true
+			continue
+		}
 		if stopped {
 			continue
 		}
-		id := out.ID
-		payload, err := s.payload(out, wires[id])
+		payload, err := s.payload(&p.out, p.wire)
 		if err != nil {
 			no := chat.Refuse(chat.BadRequest, "the message can't be sent: %v", err)
 			errors.As(err, &no)
-			s.answered(answer{id: id, err: no})
+			s.answered(answer{id: p.out.ID, err: no})
 			continue
 		}
-		s.flight[id] = out.Conv
-		err = s.line.Publish(link.Publish{Topic: "c/" + out.Conv + "/" + s.view.String(), QoS: 1, Payload: payload},
-			func(a link.Ack, err error) { s.answered(answer{id, a, err}) })
-		switch {
+		switch err = s.hand(p, payload); {
 		case err == nil:
 		case errors.Is(err, link.ErrTooLarge):
-			s.answered(answer{id: id, err: err})
+			s.answered(answer{id: p.out.ID, err: err})
 		default: // no connection any more, or too much waits: from here on again
-			delete(s.flight, id)
 			s.rescan, stopped = true, true
 			if errors.Is(err, link.ErrFull) {
 				s.hold = s.now().Add(50 * time.Millisecond)
 			}
 		}
 	}
-	for i := range picks {
-		if !marked[picks[i].out.ID] {
-			s.rescan = true
-		}
+}
+
+// thenKey is the user property that has the server store a post only if the one before it was not refused for now.
+const thenKey = "then"
+
+// hand gives one entry to the connection.
+func (s *sender) hand(p *pick, payload []byte) error {
+	id, x := p.out.ID, flying{conv: p.out.Conv, fresh: p.fresh}
+	pub := link.Publish{Topic: "c/" + x.conv + "/" + s.view.String(), QoS: 1, Payload: payload}
+	if s.flight.under[x.conv] > 0 {
+		pub.Properties = []link.Property{{Key: thenKey}}
 	}
+	s.flight.add(id, x)
+	err := s.line.Publish(pub, func(a link.Ack, err error) {
+		s.answered(answer{id: id, conv: x.conv, fresh: x.fresh, ack: a, err: err})
+	})
+	if err != nil {
+		s.flight.drop(id)
+	}
+	return err
 }

@@ -43,6 +43,31 @@ func (ch *change) takeOwn(ds []protocol.Delivery) error {
 	return nil
 }
 
+// hide takes away what the user deleted for themselves on another device, as a list of the server's says. What is not here comes
+// without its body.
+func (ch *change) hide(list []HiddenPost) error {
+	for _, h := range list {
+		if !protocol.ValidConv(h.Conv) {
+			continue
+		}
+		ev, err := ch.tx.Event(h.Conv, h.Seq)
+		if err != nil || ev.Gone {
+			if err = ignoreNotFound(err); err != nil {
+				return err
+			}
+			continue
+		}
+		l, err := ch.conv(h.Conv)
+		if err != nil {
+			return err
+		}
+		if err := ch.drop(l, h.Seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // heed does what follows from an entry of the own log.
 func (ch *change) heed(ev *chat.Event, newest bool) error {
 	if ev.Conv != "" && !protocol.ValidConv(ev.Conv) {

@@ -9,10 +9,11 @@ import (
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
+	"github.com/petrelchat/petrel/client/store"
 )
 
-// A server that was restored from a backup goes on differently. Devices follow it: what it lost they let go, and
-// nothing is mixed.
+// A server that was restored from a backup goes on differently. Devices follow it: what others wrote and it lost they let go, what the user
+// wrote they send again, and nothing is mixed.
 func TestRestoredServer(t *testing.T) {
 	for _, expire := range []time.Duration{0, time.Second} {
 		t.Run(fmt.Sprint("expiry ", expire), func(t *testing.T) {
@@ -32,11 +33,18 @@ func TestRestoredServer(t *testing.T) {
 			must(t, os.CopyFS(backup, os.DirFS(s.cfg.Data)))
 			s.start()
 			s.proxy.Target(s.Addr("mqtt"))
+			var last client.Message
 			for i := range 5 {
-				ann.send(conv, fmt.Sprint("lost ", i))
+				var err error
+				last, err = ann.Post(soon(t), conv, client.Post{Text: fmt.Sprint("lost ", i), Re: last.Target()})
+				must(t, err)
 			}
 			ann.upToDate()
 			bob.until("fifteen", func() bool { return len(bob.texts(conv)) == 15 })
+			_, err := ann.Delete(soon(t), conv, ann.messages(conv)[12].Target())
+			must(t, err)
+			ann.upToDate()
+			bob.until("one deleted", func() bool { return bob.messages(conv)[12].Deleted })
 			ann.close()
 			s.stop()
 			must(t, os.RemoveAll(s.cfg.Data))
@@ -46,11 +54,16 @@ func TestRestoredServer(t *testing.T) {
 			for i := range 3 {
 				bob.send(conv, fmt.Sprint("new ", i))
 			}
+			bob.upToDate()
+			must(t, ann.store.Update(soon(t), func(tx store.Tx) error { // it came no further than to its acknowledgement
+				return tx.Enqueue(&store.Outgoing{ID: "acked", Conv: conv, State: store.Sent, Seq: 17, Event: chat.Event{Kind: chat.KindPost, ID: "acked", Text: "acknowledged"}})
+			}))
 			ann.open()
+			ends := append([]string{num(9)}, "new 0", "new 1", "new 2", "acknowledged", "lost 0", "lost 1", "lost 3", "lost 4")
 			for _, d := range []*device{ann, bob} {
 				d.until("the new end", func() bool {
 					got := d.texts(conv)
-					return len(got) > 3 && got[len(got)-1] == "new 2" && got[len(got)-4] == num(9)
+					return len(got) >= len(ends) && fmt.Sprint(got[len(got)-len(ends):]) == fmt.Sprint(ends)
 				})
 				d.upToDate()
 				for more := true; more; {
@@ -58,8 +71,14 @@ func TestRestoredServer(t *testing.T) {
 					more, err = d.Earlier(soon(t), conv, 100)
 					must(t, err)
 				}
-				d.has(conv, append(nums(10), "new 0", "new 1", "new 2")...)
+				d.has(conv, append(nums(9), ends...)...)
 				d.intact(conv)
+				ms := d.messages(conv)
+				for i, re := range map[int]uint64{14: 0, 15: 15, 16: 0, 17: 17} { // what it replied to was deleted before: none
+					if m := ms[i]; m.Re != re {
+						t.Errorf("%s: %q replies to %d instead of %d", d.Me(), m.Text, m.Re, re)
+					}
+				}
 			}
 		})
 	}
@@ -96,6 +115,44 @@ func TestExpiredSession(t *testing.T) {
 	ann.intact(conv)
 	if row, err := ann.Conversation(soon(t), conv); err != nil || row.Unread != 699 {
 		t.Errorf("%+v %v", row, err)
+	}
+}
+
+// What another device deleted for the user while this one's session expired is gone here too, also where more happened since than a sync
+// tells of the own log.
+func TestHiddenMeanwhile(t *testing.T) {
+	s := serve(t)
+	ann := s.device("ann", "a", inFile(t), func(o *client.Options) { o.SessionExpiry = time.Second }).open()
+	other := s.device("ann", "other", inMemory(t)).open()
+	bob := s.device("bob", "b", inMemory(t)).open()
+	for _, d := range []*device{ann, other, bob} {
+		d.upToDate()
+	}
+	conv := ann.Direct("bob")
+	for i := range 40 { // more than a sync brings by itself
+		bob.send(conv, num(i))
+	}
+	for _, d := range []*device{ann, other} {
+		d.until("forty", func() bool { return len(d.texts(conv)) == 40 })
+	}
+	ann.close()
+	for _, seq := range []uint64{2, 4} {
+		_, err := client.ConvCalls{Via: other.Client}.Hide(soon(t), conv, seq)
+		must(t, err)
+	}
+	for i := range 60 {
+		must(t, other.Call(soon(t), "setting.set", map[string]any{"name": "theme", "value": i}, nil))
+	}
+	s.revoke("ann", "a")
+	ann.open()
+	left := nums(40)
+	left[1], left[3] = "", ""
+	for _, d := range []*device{ann, other} {
+		d.has(conv, left...)
+	}
+	ann.upToDate()
+	if a, b := ann.show(conv), other.show(conv); a != b {
+		t.Errorf("one device shows\n%s\nthe other\n%s", a, b)
 	}
 }
 

@@ -12,15 +12,17 @@ import (
 
 // pick is an entry whose turn has come, and how it goes over the wire.
 type pick struct {
-	out  store.Outgoing
-	wire []byte // what the codec made of it; nil: there is none
-	no   *chat.Refusal
+	out   store.Outgoing
+	wire  []byte // what the codec made of it; nil: there is none
+	no    *chat.Refusal
+	send  bool // it goes out: mark said so
+	fresh bool // no server can have it from before
 }
 
 // pick chooses what to send next. In a conversation nothing overtakes what waits.
 func (s *sender) pick(ctx, conn context.Context) (picks []pick, next time.Duration, err error) {
 	next = time.Hour
-	room := min(s.window-len(s.flight), sendBatch)
+	room := min(s.window-len(s.flight.of), sendBatch)
 	if room <= 0 {
 		return nil, next, nil
 	}
@@ -45,10 +47,10 @@ func (s *sender) pick(ctx, conn context.Context) (picks []pick, next time.Durati
 				}
 				out := &page[i]
 				s.cursor = out.N
-				if _, under := s.flight[out.ID]; under {
+				if _, under := s.flight.of[out.ID]; under {
 					continue
 				}
-				if !blocked[out.Conv] {
+				if !blocked[out.Conv] && !s.flight.stopped(out.Conv) {
 					p, ready, err := s.ready(r, out, now, &next)
 					if err != nil {
 						return err
@@ -111,42 +113,43 @@ func (s *sender) ready(r store.Reader, out *store.Outgoing, now int64, next *tim
 	return p, ok, err
 }
 
-// mark notes on disk that an entry is about to be sent. ok is false if it was cancelled or changed meanwhile.
-func (ch *change) mark(p *pick) (out store.Outgoing, ok bool, err error) {
+// mark notes on disk that an entry is about to be sent. It is not if it was cancelled or changed meanwhile.
+func (ch *change) mark(p *pick) error {
 	if p.no != nil {
-		return out, false, ch.failedAs(p.out.ID, p.no)
+		return ch.failedAs(p.out.ID, p.no)
 	}
-	out, err = ch.tx.Outgoing(p.out.ID)
+	out, err := ch.tx.Outgoing(p.out.ID)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return out, false, nil
 	case err != nil:
-		return out, false, err
+		return ignoreNotFound(err)
 	case out.State != store.Queued && out.State != store.Sending:
-		return out, false, nil
+		return nil
 	}
 	re := out.Event.Re
 	no := new(chat.Refusal)
-	if ok, err = resolve(ch.tx, &out); errors.As(err, &no) || err == nil && !ok {
-		return out, false, nil // looked at again: what it is about changed just now
+	if ok, err := resolve(ch.tx, &out); errors.As(err, &no) || err == nil && !ok {
+		return nil // looked at again: what it is about changed just now
 	} else if err != nil {
-		return out, false, err
+		return err
 	}
 	if p.wire != nil && !reflect.DeepEqual(out.Event, p.out.Event) {
 		ch.ring.outbox = true // written anew while the codec was at work
-		return out, false, nil
+		return nil
 	}
 	if p.wire != nil {
 		if err := ch.tx.PutMeta(metaWire+out.ID, p.wire); err != nil {
-			return out, false, err
+			return err
 		}
 	}
-	if out.State == store.Sending && re == out.Event.Re {
-		return out, true, nil
-	}
-	if out.State == store.Queued {
+	p.fresh = out.State == store.Queued
+	changed := p.fresh || re != out.Event.Re
+	out.State = store.Sending
+	p.out, p.send = out, true
+	if p.fresh {
 		ch.told = append(ch.told, Update{Kind: UpdateOutbox, Conv: out.Conv, ID: out.ID})
 	}
-	out.State = store.Sending
-	return out, true, ch.tx.PutOutgoing(out)
+	if !changed {
+		return nil
+	}
+	return ch.tx.PutOutgoing(out)
 }

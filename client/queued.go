@@ -56,10 +56,11 @@ func (ch *change) touchEnd(conv string) {
 	ch.told = append(ch.told, Update{Kind: UpdateMessages, Conv: conv})
 }
 
-// Retry queues what was refused once more, at the end, and behind it what is queued and about it. If its ID was refused, because it stands
-// for something else, it gets a new one: see Outbox.
-func (c *Client) Retry(ctx context.Context, id string) error {
-	return c.update(ctx, func(ch *change) error {
+// Retry queues what was refused once more, at the end, and behind it what is queued and about it, and returns it as it is queued now. If its
+// ID was refused, because it stands for something else, it gets a new one: from then on Message.ID names it. What is on its way
+// already is returned as it is.
+func (c *Client) Retry(ctx context.Context, id string) (m Message, err error) {
+	err = c.update(ctx, func(ch *change) error {
 		out, err := ch.tx.Outgoing(id)
 		switch {
 		case errors.Is(err, store.ErrNotFound):
@@ -67,10 +68,14 @@ func (c *Client) Retry(ctx context.Context, id string) error {
 		case err != nil:
 			return err
 		case out.State != store.Failed:
+			m = ch.pending(&out)
 			return nil // it is on its way
 		}
-		return ch.again(&out)
+		err = ch.again(&out)
+		m = ch.pending(&out)
+		return err
 	})
+	return m, err
 }
 
 // again puts an entry at the end of the outbox, and what is about it behind it, where it does not wait in vain.

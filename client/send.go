@@ -36,13 +36,57 @@ func (c *Client) Send(ctx context.Context, conv, text string) (Message, error) {
 // a connection, also if the program ends before. The message that it returns has the ID by which Cancel, Retry and Sent know it.
 // The conversation with one other user is named by [Client.Direct]. What can't be right is refused at once, with a
 // *chat.Refusal; what the server refuses later becomes StateFailed, and an UpdateRefused.
-func (c *Client) Post(ctx context.Context, conv string, p Post) (Message, error) {
+func (c *Client) Post(ctx context.Context, conv string, p Post) (m Message, err error) {
+	ms, err := c.PostAll(ctx, conv, p)
+	if len(ms) > 0 {
+		m = ms[0]
+	}
+	return m, err
+}
+
+// PostAll is Post for several messages, in this order, with one sync of the disk for all of them. If one can't be right, those before it
+// are queued and returned with the error, and those after it are not queued.
+func (c *Client) PostAll(ctx context.Context, conv string, posts ...Post) (ms []Message, err error) {
+	var outs []store.Outgoing
+	var wrong error
+	for i := range posts {
+		out, err := c.outgoingPost(conv, &posts[i])
+		if wrong = err; err != nil {
+			break
+		}
+		outs = append(outs, out)
+	}
+	if len(outs) == 0 {
+		return nil, wrong
+	}
+	err = c.update(ctx, func(ch *change) error {
+		ms = ms[:0]
+		for i := range outs {
+			m, err := ch.enqueue(outs[i])
+			if no := new(chat.Refusal); errors.As(err, &no) {
+				wrong = no // nothing of it was written
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			ms = append(ms, m)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ms, wrong
+}
+
+func (c *core) outgoingPost(conv string, p *Post) (out store.Outgoing, err error) {
 	ev := chat.Event{Kind: chat.KindPost, ID: p.ID, Text: p.Text, Mentions: slices.Clone(p.Mentions), Ext: slices.Clone(p.Ext)}
 	if p.Expire < 0 || p.Expire%time.Second != 0 {
-		return Message{}, chat.Refuse(chat.BadRequest, "expire is whole seconds")
+		return out, chat.Refuse(chat.BadRequest, "expire is whole seconds")
 	}
 	ev.Expire = uint64(p.Expire / time.Second)
-	return c.enqueue(ctx, conv, ev, p.Re, p.Attachments)
+	return c.outgoing(conv, ev, p.Re, p.Attachments)
 }
 
 // Edit gives a message of one's own a new text. One that is only queued is changed in place.
@@ -105,32 +149,37 @@ func (c *Client) act(ctx context.Context, conv string, t Target, ev chat.Event) 
 		}
 		ev.Emoji = emoji
 	}
-	return c.enqueue(ctx, conv, ev, t, nil)
-}
-
-// enqueue checks an event and puts it into the outbox.
-func (c *Client) enqueue(ctx context.Context, conv string, ev chat.Event, t Target, att []Attachment) (m Message, err error) {
-	if err := c.writable(conv); err != nil {
-		return m, err
+	out, err := c.outgoing(conv, ev, t, nil)
+	if err != nil {
+		return Message{}, err
 	}
-	if ev.ID == "" {
-		ev.ID = newID()
-	}
-	if ev.Re = t.Seq; ev.Re > store.MaxSeq {
-		return m, chat.Refuse(chat.BadRequest, "there is no such message: check its seq")
-	}
-	if err := checkEvent(ev, t, att); err != nil {
-		return m, err
-	}
-	out := store.Outgoing{ID: ev.ID, Conv: conv, Event: ev, Attachments: slices.Clone(att), At: c.millis()}
-	if t.Seq == 0 {
-		out.ReID = t.ID
-	}
+	var m Message
 	err = c.update(ctx, func(ch *change) error {
 		m, err = ch.enqueue(out)
 		return err
 	})
 	return m, err
+}
+
+// outgoing checks an event and makes an entry of the outbox of it.
+func (c *core) outgoing(conv string, ev chat.Event, t Target, att []Attachment) (out store.Outgoing, err error) {
+	if err := c.writable(conv); err != nil {
+		return out, err
+	}
+	if ev.ID == "" {
+		ev.ID = newID()
+	}
+	if ev.Re = t.Seq; ev.Re > store.MaxSeq {
+		return out, chat.Refuse(chat.BadRequest, "there is no such message: check its seq")
+	}
+	if err := checkEvent(ev, t, att); err != nil {
+		return out, err
+	}
+	out = store.Outgoing{ID: ev.ID, Conv: conv, Event: ev, Attachments: slices.Clone(att), At: c.millis()}
+	if t.Seq == 0 {
+		out.ReID = t.ID
+	}
+	return out, nil
 }
 
 // checkEvent refuses what the server would.

@@ -10,10 +10,15 @@ import (
 
 // answer is how a publish from the outbox ended.
 type answer struct {
-	id  string
-	ack link.Ack
-	err error // link.ErrLost: nobody knows
+	id    string
+	conv  string // "" if it was not sent
+	fresh bool   // see flying
+	ack   link.Ack
+	err   error // link.ErrLost: nobody knows
 }
+
+// later reports whether the server wants it again later.
+func (a *answer) later() bool { return a.err == nil && a.ack.Retry() }
 
 // echo takes an event of the user's own that came back: if it is from this device's outbox, it has arrived. So
 // a lost PUBACK is no loss.
@@ -135,21 +140,6 @@ func (ch *change) failedAs(id string, r *chat.Refusal) error {
 	ch.failed++
 	ch.toldOut(&out)
 	ch.told = append(ch.told, Update{Kind: UpdateRefused, Conv: out.Conv, ID: out.ID, Err: r})
-	return ch.tx.PutOutgoing(out)
-}
-
-// later notes that the server wants something to be sent again, not before next (ms since 1970).
-func (ch *change) later(id string, r *chat.Refusal, next int64) error {
-	out, err := ch.tx.Outgoing(id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil || out.State != store.Sending {
-		return err
-	}
-	out.Attempts++
-	out.Next, out.Code, out.Reason = next, string(r.Code), r.Reason
-	ch.toldOut(&out)
 	return ch.tx.PutOutgoing(out)
 }
 

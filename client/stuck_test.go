@@ -45,12 +45,19 @@ func TestRetryTakesAlong(t *testing.T) {
 		out.State, out.Code, out.Reason = store.Failed, string(chat.Conflict), "the id is taken"
 		return tx.PutOutgoing(out)
 	}))
-	must(t, ann.Retry(soon(t), first.ID))
+	again, err := ann.Retry(soon(t), first.ID)
+	must(t, err)
+	if again.ID == first.ID || again.State != client.StateQueued || again.Text != "first" {
+		t.Errorf("queued again: %+v", again)
+	}
 	s.proxy.Refuse(false)
 	ann.NetworkChanged()
 	_, err = ann.Sent(soon(t), other)
 	must(t, err)
 	ann.has(conv, "first", "about the first")
+	if now, err := ann.Sent(soon(t), again); err != nil || now.Seq == 0 {
+		t.Errorf("by its new id: %+v, %v", now, err)
+	}
 	ann.until("the reaction", func() bool {
 		ms := ann.messages(conv)
 		return ms[1].Re == ms[0].Seq && len(ms[1].Reactions) == 1 && ann.waiting() == 0

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ func (h handler) Up(s link.Session) {
 	for _, bell := range []chan struct{}{c.wake.sync, c.wake.outbox, c.wake.chores, c.wake.gaps} {
 		ring(bell)
 	}
+	c.calls.tell(CallHandler.Connected)
 }
 
 // Down implements [link.Handler].
@@ -39,6 +41,7 @@ func (h handler) Down(err error, retry time.Time) {
 	h.c.live.forget()
 	h.c.board.down(err, retry)
 	ring(h.c.wake.outbox)
+	h.c.calls.tell(CallHandler.Disconnected)
 }
 
 // Message implements [link.Handler].
@@ -53,7 +56,16 @@ type subscriber struct {
 	mu      sync.Mutex
 	certain bool // the session has them, if the server kept it
 	marked  bool // so it stands on disk
+
+	// Of this connection, what the server wants to be asked for again later:
+	owed  []link.Filter
+	due   time.Time // when that is
+	tries int
+	late  bool // it granted something the second time
 }
+
+// codeLater is the reason code for what may be subscribed to later: the server's disk is full, or a quota used up [MQTT-3.9.3].
+const codeLater = 0x97
 
 // set names what is subscribed to, by which device.
 func (s *subscriber) set() string {
@@ -96,20 +108,51 @@ func (s *subscriber) up(present bool) {
 		s.certain = false
 	}
 	certain := s.certain
+	s.owed, s.tries, s.late = nil, 0, false
 	s.mu.Unlock()
 	if certain {
 		s.presences()
 		return
 	}
-	filters := s.subscriptions()
+	s.subscribe(s.subscriptions())
+}
+
+func (s *subscriber) subscribe(filters []link.Filter) {
 	err := s.line.SubscribeFunc(filters, nil, func(codes []byte, err error) {
 		if err == nil {
-			s.granted(filters, codes)
+			s.answered(filters, codes)
 		}
 	})
 	if err != nil {
 		s.log.Debug("not subscribed: the connection has ended", "error", err)
 	}
+}
+
+// again subscribes to what the server wants to be asked for later, when it is time, and returns how long that takes; 0: there is
+// nothing more.
+func (s *subscriber) again() (rest time.Duration) {
+	s.mu.Lock()
+	filters := s.owed
+	rest = min(s.due.Sub(s.now()), retryMost) // the clock may be put back
+	if len(filters) == 0 || rest > 0 {
+		s.mu.Unlock()
+		if len(filters) == 0 {
+			return 0
+		}
+		return rest
+	}
+	s.owed = nil // until the answer comes
+	s.mu.Unlock()
+	s.subscribe(filters)
+	return 0
+}
+
+// granted reports whether something was granted since the last call that was refused at first.
+func (s *subscriber) granted() (late bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	late, s.late = s.late, false
+	return late
 }
 
 // presences subscribes to who is there once more, if somebody wants to know: who subscribes is told.
@@ -122,21 +165,35 @@ func (s *subscriber) presences() {
 	}
 }
 
-// granted takes the server's answer. Only conversations can't be done without: tokens of small devices have no
+// answered takes the server's answer. Only conversations can't be done without: tokens of small devices have no
 // more.
-func (s *subscriber) granted(filters []link.Filter, codes []byte) {
+func (s *subscriber) answered(filters []link.Filter, codes []byte) {
+	all := s.subscriptions()[0].Topic
+	var owed []link.Filter
 	for i, code := range codes {
 		if code < 0x80 || i >= len(filters) {
 			continue
 		}
 		s.log.Info("a subscription was refused", "filter", filters[i].Topic, "code", code)
-		if i == 0 {
-			s.board.complain(chat.Refuse(chat.NotAuthorized, "the server does not let this device read conversations (code 0x%02X): check what its token allows", code))
+		switch {
+		case code == codeLater:
+			owed = append(owed, filters[i])
+		case filters[i].Topic == all:
+			s.board.complain(complaintSubscribe, chat.Refuse(chat.NotAuthorized, "the server does not let this device read conversations (code 0x%02X): check what its token allows", code))
 			return
 		}
 	}
+	if len(owed) > 0 && owed[0].Topic == all {
+		s.board.complain(complaintSubscribe, chat.Refuse(chat.RateLimited, "the server can't take subscriptions now (its disk is full, or a limit is reached): new messages wait there, it is asked again and again"))
+	} else {
+		s.board.complain(complaintSubscribe, nil)
+	}
 	s.mu.Lock()
-	s.certain = true
+	s.late = s.late || s.tries > 0 && len(owed) < len(filters)
+	if s.certain = len(owed) == 0; !s.certain {
+		s.owed, s.due = owed, s.now().Add(backoff(s.tries, rand.Float64()))
+		s.tries++
+	}
 	s.mu.Unlock()
 	ring(s.wake.sync)
 }

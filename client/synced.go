@@ -16,8 +16,10 @@ func (ch *change) synced(p *syncPage) error {
 			return err
 		}
 		if p.Own.Gap {
-			if err := ch.wish("", wishSettings, nil); err != nil {
-				return err
+			for _, name := range []string{wishSettings, wishHidden} {
+				if err := ch.wish("", name, nil); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -33,6 +33,7 @@ type syncer struct {
 	gen     int  // of the connection that the following are about
 	asked   bool // sync was asked on it, to the end
 	learned bool
+	late    bool // the subscriptions were granted only after a while: sync is asked whatever the session has
 	refused bool // this device may not ask
 }
 
@@ -55,17 +56,24 @@ func (s *syncer) run(ctx context.Context) {
 		if gen != s.gen {
 			s.gen, s.asked, s.learned, s.refused = gen, false, false, false
 		}
+		if s.subs.granted() { // what came before that was not delivered
+			s.asked, s.late = false, true
+		}
 		wait, err := s.pass(conn)
+		if rest := s.subs.again(); rest > 0 && (wait == 0 || rest < wait) {
+			wait = rest
+		}
 		if err != nil && conn.Err() == nil {
 			s.log.Debug("catching up goes on later", "error", err)
 			if no := new(chat.Refusal); !retriable(err) && !errors.As(err, &no) {
-				s.board.complain(err)
+				s.board.complain(complaintSync, err)
 			}
 			if pause(conn, 2*time.Second) { // whoever rings: it would fail again
 				ring(s.wake.sync)
 			}
 			continue
 		}
+		s.board.complain(complaintSync, nil)
 		if wait > 0 {
 			again.Reset(wait)
 		}
@@ -85,7 +93,7 @@ func (s *syncer) pass(ctx context.Context) (wait time.Duration, err error) {
 		if err := s.ask(ctx); err != nil {
 			return 0, err
 		}
-		s.asked = true
+		s.asked, s.late = true, false
 		ring(s.wake.gaps)
 		ring(s.wake.chores)
 	}
@@ -149,7 +157,7 @@ func (s *syncer) shallAsk(ctx context.Context) (yes bool, err error) {
 		if s.asked {
 			return nil
 		}
-		if !present || s.thorough || count >= learnAfter {
+		if !present || s.thorough || s.late || count >= learnAfter {
 			yes = true
 			return nil
 		}
@@ -350,12 +358,12 @@ func (s *syncer) devices(ctx context.Context) error {
 
 // subscriptions are what the session asks for.
 func (c *core) subscriptions() []link.Filter {
-	return []link.Filter{
+	return append([]link.Filter{
 		{Topic: "c/+/" + c.view.String(), QoS: 1},
 		{Topic: protocol.OwnEventsTopic(c.me), QoS: 1},
 		{Topic: protocol.RPCTopic(c.me)},
 		{Topic: "c/+/receipts"},
 		{Topic: "c/+/typing/+"},
 		{Topic: "u/+/presence"},
-	}
+	}, c.callFilters()...)
 }

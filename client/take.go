@@ -144,10 +144,20 @@ func (ch *change) compare(l *log, ev *chat.Event) (fresh, other bool, err error)
 	return false, old.From != ev.From || old.At != ev.At || old.Kind != ev.Kind, nil
 }
 
-// diverged forgets the log of a conversation that became another one. What waits in the outbox stays, and so do drafts.
+// diverged forgets the log of a conversation that became another one. What waits in the outbox stays, and so do drafts; what the user
+// wrote and the server lost is sent again.
 func (ch *change) diverged(l *log) error {
 	ch.log.Warn("the server's log is another one than this device knows: it is read anew", "conv", l.row.ID)
+	if err := ch.putAside(l.row.ID); err != nil {
+		return err
+	}
 	if err := ch.tx.DeleteConversation(l.row.ID); err != nil {
+		return err
+	}
+	if err := ch.wish(l.row.ID, wishLost, nil); err != nil {
+		return err
+	}
+	if err := ch.unsettle(l.row.ID); err != nil {
 		return err
 	}
 	row := &l.row

@@ -91,7 +91,8 @@ func (m *Message) Target() Target {
 // Reaction is one emoji on a message.
 type Reaction struct {
 	Emoji string
-	Users []string // who put it there, in the order in which they did
+	Count int      // how many users put it there
+	Users []string // the last of them, at most store.ReactionUsers, in the order in which they did; History().Reactions knows all
 	Mine  bool
 }
 

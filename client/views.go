@@ -122,14 +122,12 @@ func (c *core) fold(r store.Reader, conv string, evs []store.Event) ([]Message, 
 	if len(seqs) == 0 {
 		return ms, nil
 	}
-	acts, err := r.About(conv, seqs)
+	acts, err := r.About(store.AboutQuery{Conv: conv, Seqs: seqs, Me: c.me, Now: c.millis()})
 	if err != nil {
 		return nil, err
 	}
-	for i := range acts {
-		if j, ok := at[acts[i].Re]; ok {
-			c.apply(&ms[j], &acts[i])
-		}
+	for seq, a := range acts {
+		c.applyAll(&ms[at[seq]], &a)
 	}
 	replies, err := r.Replies(conv, seqs)
 	if err != nil {
@@ -187,7 +185,25 @@ func (c *core) message(ev *store.Event) Message {
 	return m
 }
 
-// apply folds an edit, a deletion, a reaction or a pin into its message. They come in the order of the log.
+// applyAll folds what the log says was done to a message into it.
+func (c *core) applyAll(m *Message, a *store.Acts) {
+	if m.Deleted || m.Large {
+		return
+	}
+	for _, act := range []*store.Event{a.Edit, a.Pin} {
+		if act != nil {
+			c.apply(m, act)
+		}
+	}
+	for _, r := range a.Reactions {
+		m.Reactions = append(m.Reactions, Reaction(r))
+	}
+	if a.Delete != nil {
+		c.apply(m, a.Delete)
+	}
+}
+
+// apply folds an edit, a deletion, a reaction or a pin into its message. They come in order.
 func (c *core) apply(m *Message, act *store.Event) {
 	if m.Deleted || m.Large {
 		return
@@ -228,9 +244,11 @@ func (m *Message) react(emoji, user string, mine bool) {
 		i = len(m.Reactions) - 1
 	}
 	r := &m.Reactions[i]
-	if !slices.Contains(r.Users, user) {
-		r.Users = append(r.Users, user)
+	if mine && r.Mine || slices.Contains(r.Users, user) {
+		return
 	}
+	r.Users = append(r.Users, user)
+	r.Count++
 	r.Mine = r.Mine || mine
 }
 
@@ -240,9 +258,13 @@ func (m *Message) unreact(emoji, user string, mine bool) {
 		return
 	}
 	r := &m.Reactions[i]
+	if !slices.Contains(r.Users, user) && !(mine && r.Mine) {
+		return
+	}
 	r.Users = slices.DeleteFunc(r.Users, func(u string) bool { return u == user })
+	r.Count--
 	r.Mine = r.Mine && !mine
-	if len(r.Users) == 0 {
+	if r.Count == 0 {
 		m.Reactions = slices.Delete(m.Reactions, i, i+1)
 	}
 }

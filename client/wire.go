@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/petrelchat/petrel/chat"
@@ -103,6 +104,8 @@ func (s *sender) upload(ctx context.Context, out *store.Outgoing) {
 	}()
 }
 
+// uploadAll uploads what is left to upload. Each attachment that is finished stands on disk before the next one begins, so that the end of
+// the connection costs one of them at most.
 func (s *sender) uploadAll(ctx context.Context, out *store.Outgoing) error {
 	var failed error
 	for i := range out.Attachments {
@@ -110,42 +113,69 @@ func (s *sender) uploadAll(ctx context.Context, out *store.Outgoing) error {
 		if len(a.Media) > 0 {
 			continue
 		}
-		if a.Media, failed = s.uploader.Upload(ctx, out.Conv, *a); failed != nil {
+		if a.Media, failed = s.uploader.Upload(ctx, out.Conv, *a); failed == nil && len(a.Media) == 0 {
+			failed = chat.Refuse(chat.BadRequest, "the Uploader said nothing of the attachment")
+		}
+		if failed != nil {
 			a.Media = nil
 			break
 		}
-		if len(a.Media) == 0 {
-			failed = chat.Refuse(chat.BadRequest, "the Uploader said nothing of the attachment")
-			break
+		if !needsUpload(out) {
+			break // is kept together with what follows from it
+		}
+		if err := s.keep(ctx, func(ch *change) error { return ch.uploaded(out) }); err != nil {
+			return err
 		}
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if failed != nil && ctx.Err() != nil {
+		return ctx.Err() // the connection ended: that is no failure of the upload
 	}
-	return s.persist(ctx, func(ch *change) error {
-		now, err := ch.tx.Outgoing(out.ID)
-		if err != nil || now.State != store.Queued && now.State != store.Sending {
-			return ignoreNotFound(err) // cancelled meanwhile
-		}
-		no := new(chat.Refusal)
-		if errors.As(failed, &no) {
-			return ch.failedAs(out.ID, no)
-		}
-		now.Attachments = out.Attachments
-		if failed != nil {
-			now.Attempts++
-			now.Next = ch.millis() + s.backoff(now.Attempts).Milliseconds()
-			now.Reason = failed.Error()
-			ch.toldOut(&now)
-			return ch.tx.PutOutgoing(now)
-		}
-		now.Event.Media, now.Reason = mediaOf(out.Attachments), ""
-		if err := validEvent(&now.Event); err != nil {
-			errors.As(err, &no)
-			return ch.failedAs(out.ID, no)
-		}
+	return s.keep(ctx, func(ch *change) error { return s.uploadEnded(ch, out, failed) })
+}
+
+// keep stores what an upload came to, also when its connection has just ended.
+func (s *sender) keep(ctx context.Context, fn func(*change) error) error {
+	err := s.persist(ctx, fn)
+	if err != nil && ctx.Err() != nil {
+		return s.update(context.WithoutCancel(ctx), fn)
+	}
+	return err
+}
+
+// uploaded notes which attachments have been uploaded.
+func (ch *change) uploaded(out *store.Outgoing) error {
+	now, err := ch.tx.Outgoing(out.ID)
+	if err != nil || now.State != store.Queued && now.State != store.Sending {
+		return ignoreNotFound(err) // cancelled meanwhile
+	}
+	now.Attachments = slices.Clone(out.Attachments)
+	return ch.tx.PutOutgoing(now)
+}
+
+// uploadEnded stores how the uploads of an entry ended.
+func (s *sender) uploadEnded(ch *change, out *store.Outgoing, failed error) error {
+	now, err := ch.tx.Outgoing(out.ID)
+	if err != nil || now.State != store.Queued && now.State != store.Sending {
+		return ignoreNotFound(err) // cancelled meanwhile
+	}
+	no := new(chat.Refusal)
+	if errors.As(failed, &no) {
+		return ch.failedAs(out.ID, no)
+	}
+	now.Attachments = out.Attachments
+	if failed != nil {
+		now.Attempts++
+		now.Next = ch.millis() + s.backoff(now.Attempts).Milliseconds()
+		now.Reason = failed.Error()
+		ch.toldOut(&now)
 		return ch.tx.PutOutgoing(now)
-	})
+	}
+	now.Event.Media, now.Reason = mediaOf(out.Attachments), ""
+	if err := validEvent(&now.Event); err != nil {
+		errors.As(err, &no)
+		return ch.failedAs(out.ID, no)
+	}
+	return ch.tx.PutOutgoing(now)
 }
 
 // mediaOf is the CBOR array of what the uploader said of each attachment, RFC 8949 §3.

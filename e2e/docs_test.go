@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // The documents are scripts. A comment before a fenced block says what the block is:
@@ -75,25 +77,25 @@ type stage struct {
 	dir        string
 	env        []string
 	replace    *strings.Replacer
-	terminals  map[string]*process
+	terminals  map[string]*petreltest.Process
 	lastOutput []string
 }
 
 func newStage(t *testing.T, mqttAddr, httpAddr string) *stage {
 	t.Helper()
-	g := &stage{t: t, dir: t.TempDir(), terminals: make(map[string]*process)}
+	g := &stage{t: t, dir: t.TempDir(), terminals: make(map[string]*petreltest.Process)}
 	bin := filepath.Join(g.dir, "bin")
 	must(t, os.Mkdir(bin, 0o755))
 	must(t, os.Symlink(petrel, filepath.Join(bin, "petrel")))
 	_, port, err := net.SplitHostPort(mqttAddr)
 	must(t, err)
-	stdbuf := tool(t, "stdbuf")
+	stdbuf := petreltest.Tool(t, "stdbuf")
 	for _, name := range []string{"mosquitto_pub", "mosquitto_sub", "mosquitto_rr"} {
 		debug := ""
 		if name == "mosquitto_sub" {
 			debug = "-d" // it tells when the subscription is acknowledged: a person is slow enough
 		}
-		script := fmt.Sprintf("#!/bin/sh\nexec %s -oL %s %s -h 127.0.0.1 -p %s \"$@\"\n", stdbuf, tool(t, name), debug, port)
+		script := fmt.Sprintf("#!/bin/sh\nexec %s -oL %s %s -h 127.0.0.1 -p %s \"$@\"\n", stdbuf, petreltest.Tool(t, name), debug, port)
 		must(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755))
 	}
 	g.env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"),
@@ -142,28 +144,20 @@ func (g *stage) play(file string, all []step) {
 				}
 			}
 		case "terminal":
-			p := launch(g.t, s.arg, g.command("exec "+s.text))
+			p := petreltest.Launch(g.t, s.arg, g.command("exec "+s.text))
 			g.terminals[s.arg] = p
 			if strings.Contains(s.text, "mosquitto_sub") {
-				p.settled()
+				p.Line(subscribed)
+				p.Again()
 			}
 		case "output":
 			g.output(s)
 		case "file":
 			must(g.t, os.WriteFile(g.replace.Replace(s.arg), []byte(g.replace.Replace(s.text)+"\n"), 0o600))
 		case "close":
-			g.terminals[s.arg].unplug()
+			g.terminals[s.arg].Kill()
 		}
 	}
-}
-
-// settled waits until a mosquitto_sub has its subscription. It takes no line away.
-func (p *process) settled() {
-	p.t.Helper()
-	p.line(subscribed)
-	p.mu.Lock()
-	p.next = 0
-	p.mu.Unlock()
 }
 
 func (g *stage) output(s step) {
@@ -176,7 +170,7 @@ func (g *stage) output(s step) {
 		return
 	}
 	for _, w := range want {
-		if got := g.terminals[s.arg].line(said); !match(w, got) {
+		if got := g.terminals[s.arg].Line(said); !match(w, got) {
 			g.t.Fatalf("%s shows\n%s\nand the document says\n%s", s.arg, got, w)
 		}
 	}
@@ -198,7 +192,7 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("only %d instructions", len(all))
 	}
 	s := startServer(t)
-	newStage(t, s.mqtt, s.http).play("README.md", all)
+	newStage(t, s.MQTT, s.HTTP).play("README.md", all)
 }
 
 // TestCommandLine types what docs/cli.md says.
@@ -208,7 +202,7 @@ func TestCommandLine(t *testing.T) {
 		t.Fatalf("only %d instructions", len(all))
 	}
 	s := startServer(t)
-	newStage(t, s.mqtt, s.http).play("docs/cli.md", all)
+	newStage(t, s.MQTT, s.HTTP).play("docs/cli.md", all)
 }
 
 // TestOperations types what docs/operations.md says. It starts its servers itself.

@@ -24,12 +24,12 @@ func document(t *testing.T, name string) string {
 func goFiles(t *testing.T, fn func(name string, f *ast.File)) {
 	t.Helper()
 	fset := token.NewFileSet()
-	for _, room := range []string{"chat", "protocol", "storage", "broker", "hooks", "internal/egress", "client", "cmd/petrel"} {
+	for _, room := range []string{"chat", "protocol", "storage", "broker", "hooks", "signaling", "internal/egress", "internal/words", "client", "cmd/petrel"} {
 		err := filepath.WalkDir("../"+room, func(p string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
 				return err
-			case d.IsDir() && slices.Contains([]string{"testdata", "bench", "storagetest"}, d.Name()):
+			case d.IsDir() && slices.Contains([]string{"testdata", "bench", "storagetest", "storetest"}, d.Name()):
 				return fs.SkipDir
 			case d.IsDir() || !strings.HasSuffix(p, ".go") || strings.HasSuffix(p, "_test.go"):
 				return nil
@@ -52,8 +52,13 @@ func TestEveryGoroutineIsNamed(t *testing.T) {
 	starts := make(map[string]bool)
 	goFiles(t, func(name string, f *ast.File) {
 		ast.Inspect(f, func(n ast.Node) bool {
-			if _, ok := n.(*ast.GoStmt); ok {
+			switch n := n.(type) {
+			case *ast.GoStmt:
 				starts[name] = true
+			case *ast.CallExpr: // of a sync.WaitGroup
+				if sel, ok := n.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Go" {
+					starts[name] = true
+				}
 			}
 			return true
 		})
@@ -142,7 +147,7 @@ func TestEveryMetricIsListed(t *testing.T) {
 	doc := document(t, "docs/operations.md")
 	s := startServer(t)
 	shown := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (petrel_\w+) `).FindAllStringSubmatch(s.get("/metrics"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (petrel_\w+) `).FindAllStringSubmatch(s.Get("/metrics"), -1) {
 		shown[m[1]] = true
 		if !strings.Contains(doc, "`"+m[1]+"`") {
 			t.Errorf("docs/operations.md does not list %s", m[1])

@@ -7,23 +7,26 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // mosquitto runs Debian's clients as one user against one server.
 type mosquitto struct {
 	t        *testing.T
-	s        *server
+	s        *petreltest.Server
 	pub, sub string
 	buffered string // stdbuf: their debug lines come when they are written
 	version  string // mqttv311 or mqttv5
 }
 
-func newMosquitto(t *testing.T, s *server, version string) *mosquitto {
-	return &mosquitto{t: t, s: s, pub: tool(t, "mosquitto_pub"), sub: tool(t, "mosquitto_sub"), buffered: tool(t, "stdbuf"), version: version}
+func newMosquitto(t *testing.T, s *petreltest.Server, version string) *mosquitto {
+	return &mosquitto{t: t, s: s, pub: petreltest.Tool(t, "mosquitto_pub"), sub: petreltest.Tool(t, "mosquitto_sub"), buffered: petreltest.Tool(t, "stdbuf"), version: version}
 }
 
 func (m *mosquitto) args(user string, args []string) []string {
-	return append([]string{"-h", "127.0.0.1", "-p", m.s.port(), "-V", m.version, "-u", user}, args...)
+	host, port := m.s.HostPort()
+	return append([]string{"-h", host, "-p", port, "-V", m.version, "-u", user}, args...)
 }
 
 // publish runs mosquitto_pub to its end; with QoS 1 that is when the message is stored.
@@ -46,10 +49,10 @@ func (m *mosquitto) publishLines(user, topic string, lines []string) {
 }
 
 // subscribe starts mosquitto_sub and returns when its subscription is acknowledged.
-func (m *mosquitto) subscribe(user string, args ...string) *process {
+func (m *mosquitto) subscribe(user string, args ...string) *petreltest.Process {
 	m.t.Helper()
 	all := append([]string{"-oL", m.sub}, m.args(user, append([]string{"-d", "-F", "> %t %p"}, args...))...)
-	p := launch(m.t, "mosquitto_sub of "+user, exec.Command(m.buffered, all...))
+	p := petreltest.Launch(m.t, "mosquitto_sub of "+user, exec.Command(m.buffered, all...))
 	return p
 }
 
@@ -73,15 +76,15 @@ func TestMosquitto(t *testing.T) {
 func offlineGap(t *testing.T, m *mosquitto) {
 	phone := []string{"-i", "phone", "-c", "-q", "1", "-t", "c/+/text/+"}
 	bob := m.subscribe("bob", phone...)
-	bob.line(subscribed)
+	bob.Line(subscribed)
 	alice := m.subscribe("alice", "-q", "1", "-t", "c/+/receipts")
-	alice.line(subscribed)
+	alice.Line(subscribed)
 
 	m.publish("alice", "-q", "1", "-t", "u/bob/text", "-m", "hello bob")
-	bob.expect(message, "> c/alice~bob/text/alice hello bob")
+	bob.Expect(message, "> c/alice~bob/text/alice hello bob")
 	// The receipt says that the server has bob's acknowledgement. Without waiting for it the message
 	// could rightly come again.
-	alice.line(func(l string) bool {
+	alice.Line(func(l string) bool {
 		var r struct {
 			User      string
 			Delivered int
@@ -90,28 +93,28 @@ func offlineGap(t *testing.T, m *mosquitto) {
 		return ok && json.Unmarshal([]byte(body), &r) == nil && r.User == "bob" && r.Delivered >= 1
 	})
 
-	bob.unplug()
+	bob.Kill()
 	var away, want []string
 	for i := range 20 {
 		away = append(away, fmt.Sprintf("while you were away %02d", i+1))
 		want = append(want, "> c/alice~bob/text/alice "+away[i])
 	}
 	m.publishLines("alice", "u/bob/text", away[:10])
-	m.s.restart()
+	m.s.Restart()
 	m.publishLines("alice", "u/bob/text", away[10:])
 
 	bob = m.subscribe("bob", phone...)
-	bob.expect(message, want...)
+	bob.Expect(message, want...)
 	m.publish("alice", "-q", "1", "-t", "u/bob/text", "-m", "welcome back")
-	bob.expect(message, "> c/alice~bob/text/alice welcome back") // so nothing came twice
-	bob.unplug()
+	bob.Expect(message, "> c/alice~bob/text/alice welcome back") // so nothing came twice
+	bob.Kill()
 }
 
 func general(t *testing.T, m *mosquitto) {
-	var members []*process
+	var members []*petreltest.Process
 	for _, user := range []string{"carol", "dave"} {
 		p := m.subscribe(user, "-i", "tablet", "-c", "-q", "1", "-t", "c/general/text/+")
-		p.line(subscribed)
+		p.Line(subscribed)
 		members = append(members, p)
 	}
 	for i := range 5 {
@@ -120,7 +123,7 @@ func general(t *testing.T, m *mosquitto) {
 	}
 	for _, p := range members {
 		for i := range 5 {
-			p.expect(message, fmt.Sprint("> c/general/text/carol to all ", i), fmt.Sprint("> c/general/text/dave and back ", i))
+			p.Expect(message, fmt.Sprint("> c/general/text/carol to all ", i), fmt.Sprint("> c/general/text/dave and back ", i))
 		}
 	}
 }
@@ -128,20 +131,20 @@ func general(t *testing.T, m *mosquitto) {
 func retained(t *testing.T, m *mosquitto) {
 	m.publish("alice", "-q", "1", "-r", "-t", "alice/temperature", "-m", "20.5")
 	m.publish("alice", "-q", "1", "-r", "-t", "alice/temperature", "-m", "21.5")
-	m.s.restart()
+	m.s.Restart()
 	p := m.subscribe("erin", "-q", "1", "-C", "1", "-t", "alice/#")
-	p.expect(message, "> alice/temperature 21.5")
-	p.wait()
+	p.Expect(message, "> alice/temperature 21.5")
+	p.Wait(0)
 	m.publish("alice", "-q", "1", "-r", "-n", "-t", "alice/temperature")
 	p = m.subscribe("erin", "-q", "1", "-C", "1", "-t", "alice/#")
-	p.line(subscribed)
+	p.Line(subscribed)
 	m.publish("alice", "-q", "1", "-t", "alice/temperature", "-m", "live")
-	p.expect(message, "> alice/temperature live")
-	p.wait()
+	p.Expect(message, "> alice/temperature live")
+	p.Wait(0)
 }
 
 func presence(t *testing.T, m *mosquitto) {
-	m.subscribe("grace", "-E", "-q", "1", "-t", "c/+/text/+").wait() // now there is a grace
+	m.subscribe("grace", "-E", "-q", "1", "-t", "c/+/text/+").Wait(0) // now there is a grace
 	m.publish("frank", "-q", "1", "-t", "u/grace/text", "-m", "now we know each other")
 	p := m.subscribe("grace", "-q", "1", "-t", "u/frank/presence")
 	// until waits for a state, and returns the last-seen time that came with it.
@@ -151,7 +154,7 @@ func presence(t *testing.T, m *mosquitto) {
 			State string
 			Seen  int64
 		}
-		p.line(func(l string) bool {
+		p.Line(func(l string) bool {
 			body, ok := strings.CutPrefix(l, "> u/frank/presence ")
 			return ok && json.Unmarshal([]byte(body), &v) == nil && v.State == want
 		})
@@ -159,10 +162,10 @@ func presence(t *testing.T, m *mosquitto) {
 	}
 	until("offline")
 	frank := m.subscribe("frank", "-i", "laptop", "-q", "1", "-t", "c/+/text/+")
-	frank.line(subscribed)
+	frank.Line(subscribed)
 	until("online")
-	frank.unplug() // no DISCONNECT: the broken connection tells
-	if age := time.Since(time.UnixMilli(until("offline"))); age < 0 || age > patience {
+	frank.Kill() // no DISCONNECT: the broken connection tells
+	if age := time.Since(time.UnixMilli(until("offline"))); age < 0 || age > petreltest.Patience {
 		t.Errorf("frank was last seen %s ago", age)
 	}
 }

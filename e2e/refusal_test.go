@@ -5,21 +5,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
 // TestServeRefuses: what a server must not be started on, it names, with an ordinary error.
 func TestServeRefuses(t *testing.T) {
 	dev := startServer(t)
-	busy := exec.Command(petrel, "serve", "--dev", "--data", dev.data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	busy := exec.Command(petrel, "serve", "--dev", "--data", dev.Data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	refused(t, busy, 1, "another process has this data directory open")
 
-	taken := exec.Command(petrel, "serve", "--dev", "--data", filepath.Join(t.TempDir(), "data"), "--mqtt", dev.mqtt, "--http", "127.0.0.1:0")
+	taken := exec.Command(petrel, "serve", "--dev", "--data", filepath.Join(t.TempDir(), "data"), "--mqtt", dev.MQTT, "--http", "127.0.0.1:0")
 	refused(t, taken, 1, "address already in use")
 
-	dev.stop(syscall.SIGTERM)
-	serious := exec.Command(petrel, "serve", "--data", dev.data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	dev.Stop()
+	serious := exec.Command(petrel, "serve", "--data", dev.Data, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	refused(t, serious, 1, "was made by serve --dev")
 
 	open := exec.Command(petrel, "serve", "--dev", "--data", filepath.Join(t.TempDir(), "data"), "--mqtt", "0.0.0.0:0")

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // buildDevice compiles the sketch for this computer, with all that the compiler knows to look for.
@@ -22,7 +24,7 @@ func buildDevice(t *testing.T, defines ...string) string {
 	program := filepath.Join(t.TempDir(), "greenhouse")
 	args := append([]string{"-std=c99", "-O1", "-g", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror",
 		"-fsanitize=address,undefined", "-fno-sanitize-recover=all"}, defines...)
-	out, err := exec.Command(tool(t, "cc"), append(args, "-o", program, "device/greenhouse.c", "device/host.c")...).CombinedOutput()
+	out, err := exec.Command(petreltest.Tool(t, "cc"), append(args, "-o", program, "device/greenhouse.c", "device/host.c")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -42,12 +44,12 @@ func startDevice(t *testing.T, program, address, user, token, conv, seconds stri
 // taken from it.
 func TestDevice(t *testing.T) {
 	program := buildDevice(t, "-DMQTT_QUEUE=250", "-DMQTT_RETRY_FIRST=50u", "-DMQTT_RETRY_MOST=1000u")
-	s := startServer(t)
+	s := petreltest.Serve(t, petrel)
 	const password = "correct horse battery"
-	s.admin(password+"\n", "user", "add", "ann")
-	s.admin("", "user", "add", "greenhouse", "--no-password")
-	token := s.admin("", "token", "add", "greenhouse", "--name", "greenhouse-1", "--conv", "garden", "--read", "--write")
-	ann := person{t: t, address: s.mqtt, user: "ann", password: password, name: "watch"}
+	s.Admin(password+"\n", "user", "add", "ann")
+	s.Admin("", "user", "add", "greenhouse", "--no-password")
+	token := s.Admin("", "token", "add", "greenhouse", "--name", "greenhouse-1", "--conv", "garden", "--read", "--write")
+	ann := person{t: t, address: s.MQTT, user: "ann", password: password, name: "watch"}
 	var made struct{ Conv string }
 	ann.ask("group.create", `{"id":"garden","title":"Garden","visibility":"private","join":"invite","history":"all","members":["greenhouse"]}`, &made)
 	if made.Conv != "garden" {
@@ -56,16 +58,16 @@ func TestDevice(t *testing.T) {
 	watch := ann.listen("-100")
 	const said = "c/garden/text/greenhouse "
 
-	device := startDevice(t, program, s.mqtt, "greenhouse", token, "garden", "0.1")
+	device := startDevice(t, program, s.MQTT, "greenhouse", token, "garden", "0.1")
 	device.line("connected")
 	watch.line(said + "#3 ")
 	ann.say("c/garden/text", "lamp on")
 	device.line("lamp on")
 	watch.line(said + "the lamp is on")
 
-	s.kill()
+	s.Kill()
 	device.line("not connected")
-	s.start()
+	s.Start()
 	device.line("connected")
 	const enough = 30
 	watch.line(said + fmt.Sprintf("#%d ", enough))
@@ -80,15 +82,15 @@ func TestDevice(t *testing.T) {
 	}
 
 	// What it is told while it is away it does when it is back; what is longer than its memory it leaves alone.
-	device.kill()
+	device.Kill()
 	ann.say("c/garden/text", strings.Repeat("lamp off ", 1000))
 	ann.say("c/garden/text", "lamp off")
-	device = startDevice(t, program, s.mqtt, "greenhouse", token, "garden", "3600")
+	device = startDevice(t, program, s.MQTT, "greenhouse", token, "garden", "3600")
 	device.line("lamp off")
 	watch.line(said + "the lamp is off")
 
-	id := strings.Fields(strings.Split(s.admin("", "token", "list", "greenhouse"), "\n")[1])[0]
-	s.admin("", "token", "revoke", id)
+	id := strings.Fields(strings.Split(s.Admin("", "token", "list", "greenhouse"), "\n")[1])[0]
+	s.Admin("", "token", "revoke", id)
 	device.line("refused: ")
 }
 
@@ -185,12 +187,12 @@ func TestDeviceHostile(t *testing.T) {
 // answer accepts a connection and reads its CONNECT.
 func answer(t *testing.T, l net.Listener, device *process) net.Conn {
 	t.Helper()
-	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
+	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(petreltest.Patience)))
 	c, err := l.Accept()
 	if err != nil {
-		t.Fatalf("%v; the device says\n%s", err, device.output())
+		t.Fatalf("%v; the device says\n%s", err, device.Output())
 	}
-	must(t, c.SetDeadline(time.Now().Add(patience)))
+	must(t, c.SetDeadline(time.Now().Add(petreltest.Patience)))
 	if head, body := packet(t, c); head != 0x10 {
 		t.Fatalf("the device begins with %x %q", head, body)
 	}

@@ -9,14 +9,16 @@ import (
 	"regexp"
 	"syscall"
 	"testing"
+
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // TestShell lets two people chat with chat.sh, away and back, over a crash of the server.
 func TestShell(t *testing.T) {
-	sh, pub := tool(t, "sh"), tool(t, "mosquitto_pub")
-	tool(t, "mosquitto_sub")
-	s := startServer(t, "--dev")
-	host, port := s.hostPort()
+	sh, pub := petreltest.Tool(t, "sh"), petreltest.Tool(t, "mosquitto_pub")
+	petreltest.Tool(t, "mosquitto_sub")
+	s := petreltest.Serve(t, petrel, "--dev")
+	host, port := s.HostPort()
 	state := t.TempDir()
 	chat := func(user, to string) *process {
 		cmd := exec.Command(sh, "shell/chat.sh", user, to)
@@ -28,9 +30,9 @@ func TestShell(t *testing.T) {
 	ann, bob := chat("ann", "@bob"), chat("bob", "@ann")
 	const fromAnn, fromBob = "ann~bob ann: ", "ann~bob bob: "
 
-	ann.say(`"quotes" and \backslashes\ and $(touch x) and 日本`)
+	ann.Say(`"quotes" and \backslashes\ and $(touch x) and 日本`)
 	bob.expect("", fromAnn+`"quotes" and \backslashes\ and $(touch x) and 日本`)
-	bob.say("hello ann", "how are you?")
+	bob.Say("hello ann", "how are you?")
 	ann.expect("", fromBob+"hello ann", fromBob+"how are you?")
 
 	// A message of several lines can't pretend to be another one, nor play with the terminal.
@@ -44,120 +46,122 @@ func TestShell(t *testing.T) {
 	must(t, forged.Wait())
 	ann.expect("", fromBob+"first", "    c/ann~bob/text/carl  [2Jsecond 31m")
 
-	bob.kill()
-	ann.say("while you were away 1", "while you were away 2", "")
+	bob.Kill()
+	ann.Say("while you were away 1", "while you were away 2", "")
 	other := chat("ann2", "no-such-group")
-	other.say("is anybody here?")
+	other.Say("is anybody here?")
 	other.expect("not sent: ", "not sent: Warning: Publish 1 failed: Not authorized.")
-	other.kill()
-	s.kill()
-	ann.say("written without a server", "and another")
+	other.Kill()
+	s.Kill()
+	ann.Say("written without a server", "and another")
 	ann.line("(no server")
-	s.start()
+	s.Start()
 	bob = chat("bob", "@ann")
 	bob.expect("ann~bob", fromAnn+"while you were away 1", fromAnn+"while you were away 2", fromAnn+"written without a server", fromAnn+"and another")
-	bob.say("welcome back")
+	bob.Say("welcome back")
 	ann.expect("ann~bob", fromBob+"welcome back")
-	ann.say("the end")
+	ann.Say("the end")
 	bob.expect("ann~bob", fromAnn+"the end")
 }
 
 // TestShellRefused: with a wrong password the script says so and ends.
 func TestShellRefused(t *testing.T) {
-	sh := tool(t, "sh")
-	tool(t, "mosquitto_pub")
-	s := startServer(t)
-	s.admin("correct horse battery\n", "user", "add", "ann")
-	host, port := s.hostPort()
+	sh := petreltest.Tool(t, "sh")
+	petreltest.Tool(t, "mosquitto_pub")
+	s := petreltest.Serve(t, petrel)
+	s.Admin("correct horse battery\n", "user", "add", "ann")
+	host, port := s.HostPort()
 	for _, says := range []string{"", "hello"} {
 		cmd := exec.Command(sh, "shell/chat.sh", "ann", "@bob")
 		cmd.Env = append(os.Environ(), "PETREL_HOST="+host, "PETREL_PORT="+port, "PETREL_PASSWORD=wrong", "PETREL_STATE="+t.TempDir())
 		p := launch(t, "chat.sh", cmd)
 		if says != "" {
-			p.say(says)
+			p.Say(says)
 		}
 		p.line("Connection error: Bad User Name or Password")
-		p.wait(1)
+		p.Wait(1)
 	}
 }
 
 // TestPython lets two people chat with chat.py: away and back, over crashes of the server and of the program.
 func TestPython(t *testing.T) {
-	python := installed(t, "python/.venv/bin/python")
-	s := startServer(t, "--dev")
+	python := petreltest.Installed(t, "python/.venv/bin/python")
+	s := petreltest.Serve(t, petrel, "--dev")
 	dir := t.TempDir()
 	chat := func(user, to string) *process {
 		return launch(t, "chat.py of "+user, exec.Command(python, "python/chat.py", user, to,
-			"--server", "mqtt://"+s.mqtt, "--store", filepath.Join(dir, user+".db")))
+			"--server", "mqtt://"+s.MQTT, "--store", filepath.Join(dir, user+".db")))
 	}
 	const fromAnn, fromBob = "ann~bob ann: ", "ann~bob bob: "
 
-	s.admin("", "user", "add", "bob", "--no-password") // with --dev the others come into being when they connect
+	s.Admin("", "user", "add", "bob", "--no-password") // with --dev the others come into being when they connect
 	ann := chat("ann", "@bob")
-	ann.say("hello bob \x1b[2J 👍")
+	ann.Say("hello bob \x1b[2J 👍")
 	bob := chat("bob", "@ann")
 	bob.expect("ann~bob", fromAnn+"hello bob  [2J 👍")
-	bob.say("hello ann")
+	bob.Say("hello ann")
 	ann.expect("ann~bob", fromBob+"hello ann")
 
 	// bob's program is killed, then the server, then ann's program, with a message that only its file has.
-	bob.kill()
-	ann.say("while you were away 1", "while you were away 2")
-	s.kill()
+	bob.Kill()
+	ann.Say("while you were away 1", "while you were away 2")
+	s.Kill()
 	ann.line("(the connection is lost)")
-	ann.say("written without a server")
+	ann.Say("written without a server")
 	ann.line("(no connection: it waits)")
-	ann.kill()
-	s.start()
+	ann.Kill()
+	s.Start()
 	ann = chat("ann", "@bob")
-	ann.say("and another")
+	ann.Say("and another")
 	bob = chat("bob", "@ann")
 	bob.expect("ann~bob", fromAnn+"while you were away 1", fromAnn+"while you were away 2", fromAnn+"written without a server", fromAnn+"and another")
-	bob.say("welcome back")
+	bob.Say("welcome back")
 	ann.expect("ann~bob", fromBob+"welcome back")
 
 	refused := chat("bob2", "no-such-group")
-	refused.say("is anybody here?")
+	refused.Say("is anybody here?")
 	refused.expect("not", "not sent: not-found: there is no such conversation for you: check its id, or ask a member to add you")
 
 	// The end of its input is the end of the program, after what was said is sent.
-	ann.say("the end")
-	must(t, ann.in.Close())
-	ann.wait(0)
+	ann.Say("the end")
+	ann.EndInput()
+	ann.Wait(0)
 	bob.expect("ann~bob", fromAnn+"the end")
 }
 
 // TestPythonRefused: with a wrong password the program says so and ends.
 func TestPythonRefused(t *testing.T) {
-	python := installed(t, "python/.venv/bin/python")
-	s := startServer(t)
-	s.admin("correct horse battery\n", "user", "add", "ann")
-	cmd := exec.Command(python, "python/chat.py", "ann", "@bob", "--server", "mqtt://"+s.mqtt, "--store", filepath.Join(t.TempDir(), "ann.db"))
+	python := petreltest.Installed(t, "python/.venv/bin/python")
+	s := petreltest.Serve(t, petrel)
+	s.Admin("correct horse battery\n", "user", "add", "ann")
+	cmd := exec.Command(python, "python/chat.py", "ann", "@bob", "--server", "mqtt://"+s.MQTT, "--store", filepath.Join(t.TempDir(), "ann.db"))
 	cmd.Env = append(os.Environ(), "PETREL_PASSWORD=wrong")
 	p := launch(t, "chat.py", cmd)
 	p.expect("", "the server refuses: Bad user name or password")
-	p.wait(1)
+	p.Wait(1)
 }
 
 // TestBrowser has browser/drive.mjs use the page in a browser.
 func TestBrowser(t *testing.T) {
-	node, driver := tool(t, "node"), absolute(t, "browser/drive.mjs")
-	browser := tool(t, "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-	installed(t, "browser/node_modules/playwright-core")
-	s := startServer(t, "--dev")
+	node := petreltest.Tool(t, "node")
+	driver, err := filepath.Abs("browser/drive.mjs")
+	must(t, err)
+	browser := petreltest.Tool(t, "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+	petreltest.Installed(t, "browser/node_modules/playwright-core")
+	s := petreltest.Serve(t, petrel, "--dev")
 	files := httptest.NewServer(http.FileServer(http.Dir("browser")))
 	defer files.Close()
-	p := launch(t, "drive.mjs", exec.Command(node, driver, files.URL, "ws://"+s.http+"/mqtt", browser))
+	p := launch(t, "drive.mjs", exec.Command(node, driver, files.URL, "ws://"+s.HTTP+"/mqtt", browser))
 	for {
 		switch l := p.line(""); l {
 		case "stop":
-			s.kill()
-			p.say("stopped")
+			s.Kill()
+			p.Say("stopped")
 		case "start":
-			s.start()
-			p.say("started")
+			s.Start()
+			p.Say("started")
 		case "ok":
-			p.wait(0)
+			p.Wait(0)
 			return
 		default:
 			t.Log(l)
@@ -167,7 +171,7 @@ func TestBrowser(t *testing.T) {
 
 // TestEmbed talks to the bot of a program that has the server in it, before and after the program is killed.
 func TestEmbed(t *testing.T) {
-	tool(t, "mosquitto_pub")
+	petreltest.Tool(t, "mosquitto_pub")
 	program := filepath.Join(t.TempDir(), "embed")
 	if out, err := exec.Command("go", "build", "-o", program, "./embed").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -175,7 +179,7 @@ func TestEmbed(t *testing.T) {
 	data, addr := filepath.Join(t.TempDir(), "data"), "127.0.0.1:0"
 	start := func() *process {
 		p := launch(t, "embed", exec.Command(program, "-data", data, "-mqtt", addr, "-http", "127.0.0.1:0"))
-		addr = address.FindStringSubmatch(p.line("petrel is ready: "))[1]
+		addr = petreltest.Address(p.line("petrel is ready: "))
 		p.line("dice is there")
 		return p
 	}
@@ -194,15 +198,15 @@ func TestEmbed(t *testing.T) {
 	ann.expect("c/ann~dice/text/dice", "c/ann~dice/text/dice 2d1: 1 + 1 = 2")
 
 	// It answers once, also after a crash.
-	embed.kill()
+	embed.Kill()
 	embed = start()
 	human.say("c/general/text", "/roll 4d1")
 	ann.line("c/general/text/dice 4d1: 1 + 1 + 1 + 1 = 4")
 	if replies := human.posted("general", "dice"); len(replies) != 3 {
 		t.Errorf("replies to three commands: %q", replies)
 	}
-	must(t, embed.cmd.Process.Signal(syscall.SIGTERM))
-	embed.wait(0)
+	embed.Signal(syscall.SIGTERM)
+	embed.Wait(0)
 }
 
 // TestReadme: every example is in the table, with a file that is there.

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // handClock is a clock that the test turns.
@@ -55,50 +57,50 @@ func shake(t *testing.T, server, client *tls.Config) (cs, ss tls.ConnectionState
 func serial(s tls.ConnectionState) string { return s.PeerCertificates[0].SerialNumber.String() }
 
 func TestCertificateFollowsItsFiles(t *testing.T) {
-	pki, clock := newAuthority(t), newHandClock()
-	first, _ := pki.make(t, "server", false)
-	certs, err := NewCertificates(CertificateOptions{Cert: pki.path("server.pem"), Key: pki.path("server.key"), Now: clock.now})
+	pki, clock := petreltest.NewAuthority(t), newHandClock()
+	first := pki.Issue("server", "server")
+	certs, err := NewCertificates(CertificateOptions{Cert: pki.Path("server.pem"), Key: pki.Path("server.key"), Now: clock.now})
 	must(t, err)
 	cfg := certs.Config()
 	see := func(want string, when string) {
 		t.Helper()
-		cs, _, err := shake(t, cfg, pki.client(t, ""))
+		cs, _, err := shake(t, cfg, pki.Client(""))
 		must(t, err)
 		if serial(cs) != want {
 			t.Errorf("%s: another certificate", when)
 		}
 	}
 	see(first.SerialNumber.String(), "at first")
-	second, _ := pki.make(t, "server", false)
+	second := pki.Issue("server", "server")
 	later := time.Now().Add(time.Second)
-	must(t, os.Chtimes(pki.path("server.pem"), later, later)) // whatever the file system's granularity
+	must(t, os.Chtimes(pki.Path("server.pem"), later, later)) // whatever the file system's granularity
 	clock.turn(checkEvery - 1)
 	see(first.SerialNumber.String(), "before it is time to look")
 	clock.turn(1)
 	see(second.SerialNumber.String(), "after the change")
 
-	must(t, os.WriteFile(pki.path("server.pem"), []byte("half writ"), 0o600))
+	must(t, os.WriteFile(pki.Path("server.pem"), []byte("half writ"), 0o600))
 	clock.turn(checkEvery)
 	see(second.SerialNumber.String(), "with a damaged file")
 	if err := certs.Reload(); err == nil {
 		t.Error("Reload of a damaged file reports nothing")
 	}
-	must(t, os.Remove(pki.path("server.pem")))
+	must(t, os.Remove(pki.Path("server.pem")))
 	clock.turn(checkEvery)
 	see(second.SerialNumber.String(), "without the file")
-	third, _ := pki.make(t, "server", false)
+	third := pki.Issue("server", "server")
 	must(t, certs.Reload())
 	see(third.SerialNumber.String(), "after Reload")
 }
 
 func TestCertificateThatIsNone(t *testing.T) {
-	pki := newAuthority(t)
-	pki.make(t, "server", false)
-	pki.make(t, "other", false)
+	pki := petreltest.NewAuthority(t)
+	pki.Issue("server", "server")
+	pki.Issue("other", "other")
 	for _, o := range []CertificateOptions{
-		{Cert: pki.path("server.pem"), Key: pki.path("other.key")},
-		{Cert: pki.path("none.pem"), Key: pki.path("server.key")},
-		{Cert: pki.path("server.pem"), Key: pki.path("server.key"), ClientCA: pki.path("server.key"), ClientAuth: tls.RequireAndVerifyClientCert},
+		{Cert: pki.Path("server.pem"), Key: pki.Path("other.key")},
+		{Cert: pki.Path("none.pem"), Key: pki.Path("server.key")},
+		{Cert: pki.Path("server.pem"), Key: pki.Path("server.key"), ClientCA: pki.Path("server.key"), ClientAuth: tls.RequireAndVerifyClientCert},
 	} {
 		if _, err := NewCertificates(o); err == nil {
 			t.Errorf("%+v is accepted", o)
@@ -168,5 +170,12 @@ func TestTicketFileThatOthersCanRead(t *testing.T) {
 		if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, st.Mode(), err)
 		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

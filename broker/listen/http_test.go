@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 func newHTTP(change func(*HTTPOptions)) *HTTP {
@@ -301,12 +302,12 @@ func TestAdmitRefusesWebSockets(t *testing.T) {
 }
 
 func TestHandlersBesideTheWebSocket(t *testing.T) {
-	pki := newAuthority(t)
-	pki.make(t, "server", false)
-	certs, err := NewCertificates(CertificateOptions{Cert: pki.path("server.pem"), Key: pki.path("server.key"), NextProtos: []string{"http/1.1"}})
+	pki := petreltest.NewAuthority(t)
+	pki.Issue("server", "server")
+	certs, err := NewCertificates(CertificateOptions{Cert: pki.Path("server.pem"), Key: pki.Path("server.key"), NextProtos: []string{"http/1.1"}})
 	must(t, err)
 	o := open(t, newHTTP(func(o *HTTPOptions) { o.TLS = certs }))
-	transport := &http.Transport{TLSClientConfig: pki.client(t, ""), ForceAttemptHTTP2: true}
+	transport := &http.Transport{TLSClientConfig: pki.Client(""), ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	web := &http.Client{Transport: transport}
 	resp, err := web.Get("https://" + o.addr + "/healthz")

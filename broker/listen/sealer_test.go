@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // purse is a client's cache of one session, whose ticket the test may look at and spoil.
@@ -38,7 +40,7 @@ func (p *purse) Put(_ string, s *tls.ClientSessionState) {
 
 // house is a server that the test stops and starts, and a client that comes back.
 type house struct {
-	*authority
+	*petreltest.Authority
 	t     *testing.T
 	clock *handClock
 	file  string
@@ -47,11 +49,11 @@ type house struct {
 }
 
 func newHouse(t *testing.T, version uint16) *house {
-	h := &house{authority: newAuthority(t), t: t, clock: newHandClock(), file: filepath.Join(t.TempDir(), "tickets"), purse: &purse{}}
+	h := &house{Authority: petreltest.NewAuthority(t), t: t, clock: newHandClock(), file: filepath.Join(t.TempDir(), "tickets"), purse: &purse{}}
 	h.clock.turn(-time.Duration(h.clock.now().Nanosecond())) // sessions are dated in whole seconds
-	h.make(t, "server", false)
-	h.make(t, "ann", false)
-	h.Config = h.client(t, "ann")
+	h.Issue("server", "server")
+	h.Issue("ann", "ann")
+	h.Config = h.Client("ann")
 	h.Config.MaxVersion, h.Config.ClientSessionCache, h.Config.Time = version, h.purse, h.clock.now
 	return h
 }
@@ -61,9 +63,9 @@ func (h *house) start(auth tls.ClientAuthType) *Certificates {
 	h.t.Helper()
 	tickets, err := OpenTickets(h.file, h.clock.now())
 	must(h.t, err)
-	o := CertificateOptions{Cert: h.path("server.pem"), Key: h.path("server.key"), ClientAuth: auth, Tickets: tickets, Now: h.clock.now}
+	o := CertificateOptions{Cert: h.Path("server.pem"), Key: h.Path("server.key"), ClientAuth: auth, Tickets: tickets, Now: h.clock.now}
 	if auth != tls.NoClientCert {
-		o.ClientCA = h.path("ca.pem")
+		o.ClientCA = h.Path("ca.pem")
 	}
 	certs, err := NewCertificates(o)
 	must(h.t, err)
@@ -135,11 +137,11 @@ func TestTicketsOfAnotherAuthority(t *testing.T) {
 		h := newHouse(t, version)
 		certs := h.start(tls.RequireAndVerifyClientCert)
 		h.visit(certs, false, "at first")
-		ours, err := os.ReadFile(h.path("ca.pem"))
+		ours, err := os.ReadFile(h.Path("ca.pem"))
 		must(t, err)
-		theirs, err := os.ReadFile(newAuthority(t).path("ca.pem"))
+		theirs, err := os.ReadFile(petreltest.NewAuthority(t).Path("ca.pem"))
 		must(t, err)
-		must(t, os.WriteFile(h.path("ca.pem"), append(ours, theirs...), 0o600))
+		must(t, os.WriteFile(h.Path("ca.pem"), append(ours, theirs...), 0o600))
 		must(t, certs.Reload())
 		h.visit(certs, false, "when the authorities have changed")
 		h.visit(certs, true, "again")
@@ -191,7 +193,7 @@ func TestTicketAgeIsTheServers(t *testing.T) {
 	h.Config.Time = time.Now
 	s, err := newSealer("test", [][32]byte{{1}})
 	must(t, err)
-	pair, err := tls.LoadX509KeyPair(h.path("server.pem"), h.path("server.key"))
+	pair, err := tls.LoadX509KeyPair(h.Path("server.pem"), h.Path("server.key"))
 	must(t, err)
 	server := &tls.Config{Certificates: []tls.Certificate{pair}, Time: h.clock.now, WrapSession: s.wrap, UnwrapSession: s.unwrap}
 	for _, step := range []struct {

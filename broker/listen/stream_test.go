@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // opened is a listener of either kind that serves; every connection that it establishes comes out of conns,
@@ -150,9 +151,9 @@ func TestProxyFromOthersIsRefused(t *testing.T) {
 }
 
 func TestAdmitIsAskedBeforeTLSAndReleasedAfter(t *testing.T) {
-	pki := newAuthority(t)
-	pki.make(t, "server", false)
-	certs, err := NewCertificates(CertificateOptions{Cert: pki.path("server.pem"), Key: pki.path("server.key")})
+	pki := petreltest.NewAuthority(t)
+	pki.Issue("server", "server")
+	certs, err := NewCertificates(CertificateOptions{Cert: pki.Path("server.pem"), Key: pki.Path("server.key")})
 	must(t, err)
 	released := make(chan struct{})
 	var asked atomic.Int32
@@ -169,17 +170,17 @@ func TestAdmitIsAskedBeforeTLSAndReleasedAfter(t *testing.T) {
 }
 
 func TestMutualTLS(t *testing.T) {
-	pki := newAuthority(t)
-	pki.make(t, "server", false)
-	pki.make(t, "ann", false)
+	pki := petreltest.NewAuthority(t)
+	pki.Issue("server", "server")
+	pki.Issue("ann", "ann")
 	certs, err := NewCertificates(CertificateOptions{
-		Cert: pki.path("server.pem"), Key: pki.path("server.key"), ClientCA: pki.path("ca.pem"), ClientAuth: tls.VerifyClientCertIfGiven,
+		Cert: pki.Path("server.pem"), Key: pki.Path("server.key"), ClientCA: pki.Path("ca.pem"), ClientAuth: tls.VerifyClientCertIfGiven,
 	})
 	must(t, err)
 	o := open(t, NewStream(StreamOptions{ID: "mqtts", Addr: "127.0.0.1:0", TLS: certs}))
 	idle := o.dial(t) // shakes no hands, and must not keep the others from it
 	for _, cn := range []string{"ann", ""} {
-		client := tls.Client(o.dial(t), pki.client(t, cn))
+		client := tls.Client(o.dial(t), pki.Client(cn))
 		must(t, client.Handshake())
 		server := <-o.conns
 		echo(t, client, server)
@@ -187,14 +188,14 @@ func TestMutualTLS(t *testing.T) {
 			t.Errorf("CN %q, TLS %v; want %q", info.PeerCN(), info.TLS(), cn)
 		}
 	}
-	stranger := newAuthority(t)
-	stranger.make(t, "ann", false)
-	cfg := pki.client(t, "")
-	cfg.Certificates = stranger.client(t, "ann").Certificates
+	stranger := petreltest.NewAuthority(t)
+	stranger.Issue("ann", "ann")
+	cfg := pki.Client("")
+	cfg.Certificates = stranger.Client("ann").Certificates
 	c := tls.Client(o.dial(t), cfg)
 	_ = c.Handshake() // with TLS 1.3 the refusal comes at the first read
 	wantClosed(t, c)
-	old := pki.client(t, "")
+	old := pki.Client("")
 	old.MaxVersion = tls.VersionTLS11
 	if err := tls.Client(o.dial(t), old).Handshake(); err == nil {
 		t.Error("TLS 1.1 is accepted")

@@ -8,13 +8,14 @@ import (
 
 	"github.com/petrelchat/petrel/broker/search"
 	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/internal/words"
 	"github.com/petrelchat/petrel/storage"
 )
 
 // Searcher is the index. What it says is a hint: every hit is looked up in the log.
 type Searcher interface {
 	Find(ctx context.Context, r *search.Request, fn func(search.Hit) (bool, error)) error
-	FindGroups(ctx context.Context, q search.Query) ([]search.Group, error)
+	FindGroups(ctx context.Context, q words.Query) ([]search.Group, error)
 	PublicGroup(conv string) (g search.Group, ok bool)
 	PublicGroups(fn func(search.Group) bool)
 	// Behind reports whether the index lacks what has been there for a while.
@@ -68,7 +69,7 @@ type found struct {
 	search.Hit
 	ev    chat.Event
 	text  string
-	spans []search.Span
+	spans []words.Span
 	score float64
 }
 
@@ -215,7 +216,7 @@ func (s *searching) ranked(reply *searchReply, limit int) error {
 		if older = len(window) == rankWindow; older {
 			return false, nil
 		}
-		f.score = s.r.Query.Score(f.text, f.spans)
+		f.score = search.Score(s.r.Query, f.text, f.spans)
 		window = append(window, f)
 		return true, nil
 	})

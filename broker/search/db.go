@@ -12,12 +12,16 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/petrelchat/petrel/internal/words"
 	_ "modernc.org/sqlite" // the driver
 	lib "modernc.org/sqlite/lib"
 )
 
-// version of the file. Another one is replaced: whatever changes what a row or a token means raises it.
-const version = 1
+// version of the file: what a row means, and what a token is. Another one is replaced: whatever changes the former raises layout.
+const (
+	layout  = 1
+	version = layout<<8 | words.Version
+)
 
 const fileName = "index.db"
 

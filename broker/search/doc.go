@@ -1,6 +1,6 @@
 // Package search finds posts by what they say, and public groups by what they are about.
 //
-// Start with [Open], [Index.Start] and [Index.Find]; [Parse] reads what people type. [Index.Note] is told which
+// Start with [Open], [Index.Start] and [Index.Find]; [Parse] reads what people type, and package words says what a word is. [Index.Note] is told which
 // logs got something, by a goroutine that must not wait; [Index.Close] ends it all.
 //
 // The index is a view derived from the logs. One goroutine reads what is new behind the durable head and
@@ -10,12 +10,8 @@
 //
 // It is a hint, never the truth. It holds tokens without the texts, may be behind by a moment, and may
 // still name what has disappeared: whoever asks reads each hit in the log, and matches the text once more
-// ([Query.Match]), before anybody sees it.
+// ([words.Query.Match]), before anybody sees it.
 //
 // Rows are numbered by time, so that "newest first", "before", "after" and the next page are ranges of
 // row numbers. Each text is indexed with two tokens more: its conversation and its sender.
-//
-// A text is a sequence of atoms: words, or single characters of scripts that put no spaces between words.
-// Case, width, accents and other ornaments don't count. Words are indexed as they are, characters as
-// overlapping pairs and one by one.
 package search

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/internal/words"
 )
 
 // Request is a search through conversations.
 type Request struct {
-	Query  Query
+	Query  words.Query
 	From   string   // only posts of this user; "": anybody's
 	Convs  []string // where to look: nowhere else
 	Before int64    // only posts before this time, ms since 1970; 0: any
@@ -116,7 +117,7 @@ func (s *scan) prepare() (ok bool, err error) {
 	if s.low >= s.high {
 		return false, nil
 	}
-	s.match = s.r.Query.match()
+	s.match = s.r.Query.FTS()
 	if s.r.From != "" {
 		var user int64
 		err := s.conn.QueryRowContext(s.ctx, `SELECT num FROM users WHERE name = ?`, s.r.From).Scan(&user)

@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/internal/words"
 	"github.com/petrelchat/petrel/storage"
 )
 
@@ -140,7 +140,7 @@ func (w *writer) storeGroup(log string, at int64, known bool) error {
 	}
 	w.public = append(w.public, publicChange{Group: Group{Conv: log, Members: members, Last: at}})
 	_, err = w.exec(`INSERT INTO topics(rowid, title, about) VALUES (?, ?, ?)`, conv,
-		string(appendTokens(nil, atoms(rec.Title))), string(appendTokens(nil, atoms(rec.About))))
+		string(words.AppendTokens(nil, rec.Title)), string(words.AppendTokens(nil, rec.About)))
 	return err
 }
 
@@ -173,7 +173,7 @@ const groupsMost = 1000
 
 // FindGroups returns public groups whose title or about has all that is looked for, the best first; an empty query finds all
 // of them. A word of the query counts as the beginning of one. At most groupsMost are compared.
-func (x *Index) FindGroups(ctx context.Context, q Query) ([]Group, error) {
+func (x *Index) FindGroups(ctx context.Context, q words.Query) ([]Group, error) {
 	began := time.Now()
 	defer func() {
 		x.stats.queries.Add(1)
@@ -192,7 +192,7 @@ func (x *Index) FindGroups(ctx context.Context, q Query) ([]Group, error) {
 		rows, err = x.db.r.QueryContext(ctx, `SELECT c.name, g.title, g.about, g.members, g.last FROM groups g JOIN convs c ON c.num = g.num ORDER BY g.last DESC LIMIT ?`, groupsMost)
 	} else {
 		rows, err = x.db.r.QueryContext(ctx, `SELECT c.name, g.title, g.about, g.members, g.last FROM topics JOIN groups g ON g.num = topics.rowid JOIN convs c ON c.num = g.num
-			WHERE topics MATCH ? ORDER BY bm25(topics, 10, 1) LIMIT ?`, q.match(), groupsMost)
+			WHERE topics MATCH ? ORDER BY bm25(topics, 10, 1) LIMIT ?`, q.FTS(), groupsMost)
 	}
 	if err != nil {
 		return nil, x.explain(err)
@@ -205,7 +205,7 @@ func (x *Index) FindGroups(ctx context.Context, q Query) ([]Group, error) {
 			return nil, x.explain(errors.Join(err, rows.Close()))
 		}
 		ok := false
-		if g.Score, ok = q.scoreGroup(title, about); ok {
+		if g.Score, ok = scoreGroup(q, title, about); ok {
 			found = append(found, g)
 		}
 	}
@@ -213,7 +213,7 @@ func (x *Index) FindGroups(ctx context.Context, q Query) ([]Group, error) {
 }
 
 // scoreGroup weighs what is in the title ten times as much as what is in the about.
-func (q Query) scoreGroup(title, about string) (float64, bool) {
+func scoreGroup(q words.Query, title, about string) (float64, bool) {
 	if q.Empty() {
 		return 0, true
 	}
@@ -221,25 +221,13 @@ func (q Query) scoreGroup(title, about string) (float64, bool) {
 		return 0, false
 	}
 	score := 0.0
-	for _, t := range q.terms {
-		one := Query{[]term{t}}
+	for _, one := range q.Terms() {
 		if spans, ok := one.Match(title); ok {
-			score += 10 * one.Score(title, spans)
+			score += 10 * Score(one, title, spans)
 		}
 		if spans, ok := one.Match(about); ok {
-			score += one.Score(about, spans)
+			score += Score(one, about, spans)
 		}
 	}
 	return score, true
-}
-
-// Prefixes returns the query with every word of two letters and more taken for the beginning of one, as suits a search
-// while typing, for a few texts.
-func (q Query) Prefixes() Query {
-	out := Query{terms: append([]term(nil), q.terms...)}
-	for i, t := range out.terms {
-		last := t.atoms[len(t.atoms)-1]
-		out.terms[i].prefix = t.prefix || !last.single && strings.Count(last.text, "")-1 >= 2
-	}
-	return out
 }

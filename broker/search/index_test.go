@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/internal/words"
 	"github.com/petrelchat/petrel/storage"
 )
 
@@ -242,7 +243,35 @@ func TestDamageInUse(t *testing.T) {
 	}
 }
 
-// The file of another store is of no use.
+// An index that was filled by a program with other words, or has another layout, is made anew.
+func TestOtherVersion(t *testing.T) {
+	r := newRig(t)
+	r.post("g", "ana", "㍿ and \u1112\u1161\u11ab")
+	r.caughtUp()
+	for _, c := range []struct {
+		change string
+		kept   int
+	}{
+		{`UPDATE meta SET v = 1 WHERE k = 'version'`, 0}, // before words had versions
+		{fmt.Sprintf(`UPDATE meta SET v = %d WHERE k = 'version'`, layout<<8|(words.Version-1)), 0},
+		{fmt.Sprintf(`UPDATE meta SET v = %d WHERE k = 'version'`, (layout+1)<<8|words.Version), 0},
+		{`DELETE FROM meta WHERE k = 'version'`, 0},
+		{`SELECT 1`, 1},
+	} {
+		_, err := r.x.db.w.Exec(`INSERT INTO words (rowid, t) VALUES (1, 'marker'); ` + c.change)
+		must(t, err)
+		r.restart()
+		r.caughtUp()
+		var n int
+		must(t, r.x.db.r.QueryRow(`SELECT count(*) FROM words WHERE words MATCH 'marker'`).Scan(&n))
+		if n != c.kept {
+			t.Errorf("after %s: what was in the index is there %d times, want %d", c.change, n, c.kept)
+		}
+		r.want("株式会社", "g:1", "g")
+		r.want("한", "g:1", "g")
+	}
+}
+
 // An entry that cannot be read costs its own text, and what was done to it, and nothing else.
 func TestUnreadableEntry(t *testing.T) {
 	r := newRig(t)
@@ -259,6 +288,7 @@ func TestUnreadableEntry(t *testing.T) {
 	r.want("word", "d:1 c:4", "c", "d")
 }
 
+// The file of another store is of no use.
 func TestOtherStore(t *testing.T) {
 	r := newRig(t)
 	r.post("g", "ana", "mine")

@@ -8,34 +8,20 @@ import (
 	"testing"
 
 	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/internal/words"
 )
 
+// Words have their tests in package words; this is what somebody sees.
 func TestMatch(t *testing.T) {
 	for _, c := range []struct {
 		q, text string
 		want    string // the text with what was found in brackets; "": not found
 	}{
 		{"hello", "Hello, world", "[Hello], world"},
-		{"hello world", "the World says hello", "the [World] says [hello]"},
 		{`"hello world"`, "hello, World!", "[hello, World]!"},
-		{`"hello world"`, "world hello", ""},
-		{`“hello world”`, "hello world", "[hello world]"},
-		{`"hello world`, "hello world", "[hello world]"},
 		{"clim*", "Climbing and climate, not acclimate", "[Climbing] and [climate], not acclimate"},
-		{`"let us clim*`, "let us climb", ""}, // the star is within the quotes: it means nothing there
-		{`"let us clim"*`, "let us climb", "[let us climb]"},
 		{"cafe", "Un café", "Un [café]"},
-		{"café", "A cafe", "A [cafe]"},
-		{"e-mail", "my E-Mail and e mail, not mail", "my [E-Mail] and [e mail], not mail"},
 		{"東京", "今日は東京にいる", "今日は[東京]にいる"},
-		{"東京", "東。京", ""},
-		{"京", "東京都", "東[京]都"},
-		{"京*", "東京都", "東[京]都"},
-		{`"東 京"`, "東。京", "[東。京]"},
-		{"東京tower", "東京Tower", "[東京Tower]"},
-		{"학교", "학교에서", "[학교]에서"},
-		{"ข้าว", "กินข้าวแล้ว", "กิน[ข้าว]แล้ว"},
-		{"a a", "b a", "b [a]"},
 		{"rest rest*", "restful rest", "[restful] [rest]"},
 		{"missing", "hello", ""},
 		{"", "hello", "hello"},
@@ -66,7 +52,7 @@ func marked(snippet []string) []string {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, q := range []string{strings.Repeat("a", MaxQuery+1), "a\xff", "a*", "x yz* z", strings.Repeat("w ", MaxTerms+1), `"` + strings.Repeat("w ", maxAtoms+1)} {
+	for _, q := range []string{strings.Repeat("a", MaxQuery+1), "a\xff", "a*", "x yz* z", strings.Repeat("w ", MaxTerms+1), `"` + strings.Repeat("w ", words.MaxAtoms+1)} {
 		var refusal *chat.Refusal
 		if _, err := Parse(q); !errors.As(err, &refusal) || refusal.Code != chat.BadRequest {
 			t.Errorf("%.20q: %v", q, err)
@@ -133,15 +119,15 @@ func FuzzQuery(f *testing.F) {
 		if query.Empty() {
 			return
 		}
-		if _, err := db.Exec(`INSERT OR REPLACE INTO words(rowid, t) VALUES (1, ?)`, string(appendTokens(nil, atoms(text)))); err != nil {
+		if _, err := db.Exec(`INSERT OR REPLACE INTO words(rowid, t) VALUES (1, ?)`, string(words.AppendTokens(nil, text))); err != nil {
 			t.Fatal(err)
 		}
 		var n int
-		if err := db.QueryRow(`SELECT count(*) FROM words WHERE words MATCH ?`, query.match()).Scan(&n); err != nil {
-			t.Fatalf("%q is %q: %v", q, query.match(), err)
+		if err := db.QueryRow(`SELECT count(*) FROM words WHERE words MATCH ?`, query.FTS()).Scan(&n); err != nil {
+			t.Fatalf("%q is %q: %v", q, query.FTS(), err)
 		}
 		if found && n == 0 {
-			t.Fatalf("%q (%q) is in %q, and the index does not find it in %q", q, query.match(), text, appendTokens(nil, atoms(text)))
+			t.Fatalf("%q (%q) is in %q, and the index does not find it in %q", q, query.FTS(), text, words.AppendTokens(nil, text))
 		}
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/petrelchat/petrel/internal/words"
 )
 
 // snippetBytes is how much of a text a snippet shows.
@@ -11,7 +13,7 @@ const snippetBytes = 160
 
 // Snippet returns the part of a text where most was found, cut at words: plain text and hits in turn, beginning with plain
 // text, which may be empty. An ellipsis stands where it is cut. spans are what Match returned.
-func Snippet(text string, spans []Span) []string {
+func Snippet(text string, spans []words.Span) []string {
 	from, to := window(text, spans)
 	lead := from > 0
 	var out []string
@@ -35,7 +37,7 @@ func Snippet(text string, spans []Span) []string {
 }
 
 // window finds the stretch with most hits.
-func window(text string, spans []Span) (from, to int) {
+func window(text string, spans []words.Span) (from, to int) {
 	if len(text) <= snippetBytes {
 		return 0, len(text)
 	}

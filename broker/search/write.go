@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/internal/words"
 )
 
 // batch is what one transaction changes. Of several changes of a post only the last one counts.
@@ -50,7 +51,7 @@ func (b *batch) set(log string, post, src *chat.Event, fresh bool) {
 	if g := post.Due(); g > 0 && (d.gone == 0 || g < d.gone) {
 		d.gone = g
 	}
-	d.tokens = appendTokens(nil, atoms(src.Text))
+	d.tokens = words.AppendTokens(nil, src.Text)
 	b.text += len(src.Text)
 }
 

@@ -66,9 +66,9 @@ type Reader interface {
 	Event(conv string, seq uint64) (Event, error)
 	// Events returns a part of a log, ascending. A log that is not known is empty.
 	Events(q EventQuery) ([]Event, error)
-	// About returns what acts upon these events: edits, deletions, reactions and pins whose Re is one of
-	// seqs, ascending.
-	About(conv string, seqs []uint64) ([]Event, error)
+	// About returns what holds of the edits, deletions, reactions and pins whose Re is one of these seqs, by seq. Those
+	// to which nothing was done are left out.
+	About(q AboutQuery) (map[uint64]Acts, error)
 	// Replies counts the posts that are stored of the threads that begin at roots; those with none are left out.
 	Replies(conv string, roots []uint64) (map[uint64]int, error)
 	// EventByID finds an event by the id that its sender gave it (own ones only have it); ErrNotFound.

@@ -27,7 +27,7 @@ func (u *Unreachable) Error() string {
 	if u.Advice != "" {
 		text += " (" + u.Advice + ")"
 	}
-	return printable(text) // the names in a certificate are those of whoever answers
+	return Printable(text) // the names in a certificate are those of whoever answers
 }
 
 // Unwrap returns the cause.

@@ -15,6 +15,7 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/client/internal/link"
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // TestBackoff: full jitter below a bound that doubles up to two minutes, begun anew after a connection that held.
@@ -260,8 +261,8 @@ func TestRealRefusals(t *testing.T) {
 
 // TestUnreachable: what keeps an attempt from reaching the server is explained.
 func TestUnreachable(t *testing.T) {
-	ca := newAuthority(t)
-	secret := ca.server()
+	ca := petreltest.NewAuthority(t)
+	secret := withTLS(ca)
 	s := serve(t, func(c *config.Config) { c.MQTT[0].TLS = secret })
 	plain := serve(t)
 	gone, at := plain.between()

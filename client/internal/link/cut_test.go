@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/petrelchat/petrel/internal/faultproxy"
 	"github.com/petrelchat/petrel/client/internal/link"
+	"github.com/petrelchat/petrel/internal/faultproxy"
 )
 
 // talker sends what has to be sent until all of it is answered, over however many connections it takes, and

@@ -91,7 +91,7 @@ const (
 // refusedConnect classifies the reason code of a CONNACK. secret is the password that was refused: what it
 // tells of itself makes the advice better.
 func refusedConnect(code byte, reason, secret string, nowMs int64) *Refused {
-	r := &Refused{Code: code, Reason: printable(reason)}
+	r := &Refused{Code: code, Reason: Printable(reason)}
 	switch code {
 	case rcBadPassword, rcNotAuthorized:
 		r.Permanent = true
@@ -124,7 +124,7 @@ func refusedConnect(code byte, reason, secret string, nowMs int64) *Refused {
 
 // refusedSession classifies the reason code of a DISCONNECT of the server.
 func refusedSession(code byte, reason string) *Refused {
-	r := &Refused{Code: code, Reason: printable(reason)}
+	r := &Refused{Code: code, Reason: Printable(reason)}
 	switch code {
 	case rcTakenOver:
 		r.Advice = "another program is connected as the same device: give each its own device name"
@@ -204,8 +204,8 @@ func knownCode(c chat.Code) bool {
 // reasonMost bounds what of a reason string is kept, bytes.
 const reasonMost = 512
 
-// printable makes a server's sentence safe to show in a terminal.
-func printable(s string) string {
+// Printable makes a server's sentence safe to show in a terminal: one line, at most 512 bytes.
+func Printable(s string) string {
 	if len(s) > reasonMost {
 		s = s[:reasonMost]
 		for len(s) > 0 && !utf8.ValidString(s) {

@@ -10,18 +10,19 @@ import (
 	"time"
 
 	"github.com/petrelchat/petrel/broker/config"
-	"github.com/petrelchat/petrel/internal/faultproxy"
 	"github.com/petrelchat/petrel/client/internal/link"
+	"github.com/petrelchat/petrel/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // TestTransports talks over each kind of connection.
 func TestTransports(t *testing.T) {
-	ca := newAuthority(t)
+	ca := petreltest.NewAuthority(t)
 	socket := filepath.Join(t.TempDir(), "m.sock")
 	plain := serve(t, func(c *config.Config) {
 		c.MQTT = append(c.MQTT, config.Listener{Unix: socket})
 	})
-	secret := ca.server()
+	secret := withTLS(ca)
 	secure := serve(t, func(c *config.Config) { c.MQTT[0].TLS, c.HTTP.TLS = secret, secret })
 	for _, c := range []struct {
 		s       *server
@@ -41,7 +42,7 @@ func TestTransports(t *testing.T) {
 		t.Run(c.at.Scheme+c.at.Path, func(t *testing.T) {
 			trust := func(o *link.Options) {
 				if c.trusted {
-					o.TLS = ca.client()
+					o.TLS = ca.Trust()
 				}
 			}
 			ana, bob := open(t, c.at, "ana", trust), open(t, c.at, "bob", trust)
@@ -137,8 +138,8 @@ func (m *memory) Put(name string, value []byte) {
 
 // TestTicketsSurviveTheProgram: the first handshake after a restart of the program is a short one, and cheap.
 func TestTicketsSurviveTheProgram(t *testing.T) {
-	ca := newAuthority(t)
-	secret := ca.server()
+	ca := petreltest.NewAuthority(t)
+	secret := withTLS(ca)
 	s := serve(t, func(c *config.Config) { c.MQTT[0].TLS, c.HTTP.TLS = secret, secret })
 	for _, listener := range []string{"mqtt", "http"} {
 		t.Run(listener, func(t *testing.T) {
@@ -146,7 +147,7 @@ func TestTicketsSurviveTheProgram(t *testing.T) {
 			var kept memory
 			run := func() (resumed bool, bytes int64) {
 				before := p.Stats()
-				alice := open(t, at, "alice", func(o *link.Options) { o.TLS, o.Memory, o.ClientID = ca.client(), &kept, "phone" })
+				alice := open(t, at, "alice", func(o *link.Options) { o.TLS, o.Memory, o.ClientID = ca.Trust(), &kept, "phone" })
 				resumed = alice.next("up").session.Resumed
 				now := p.Stats()
 				alice.close()

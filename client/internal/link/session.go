@@ -101,7 +101,7 @@ const propertiesMost = 64
 func ackOf(p *packets.Puback) Ack {
 	a := Ack{Code: p.ReasonCode}
 	if p.Properties != nil {
-		a.Reason = printable(p.Properties.ReasonString)
+		a.Reason = Printable(p.Properties.ReasonString)
 		for _, u := range p.Properties.User[:min(len(p.Properties.User), propertiesMost)] {
 			a.Properties = append(a.Properties, Property{u.Key, u.Value})
 		}

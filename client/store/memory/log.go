@@ -20,11 +20,6 @@ func newLog() *log {
 	return &log{events: make(map[uint64]store.Event), dropped: make(map[uint64]struct{}), about: make(map[uint64][]uint64)}
 }
 
-// acts reports whether an event acts upon the one it names.
-func acts(e *store.Event) bool {
-	return e.Kind >= chat.KindEdit && e.Kind <= chat.KindUnpin && e.Re != 0
-}
-
 func (t *tx) log(conv string) *log {
 	l := t.logs[conv]
 	if l == nil {
@@ -78,7 +73,7 @@ func (t *tx) putEvent(e store.Event) {
 // setEvent puts an event into its log, in place of the one there.
 func (t *tx) setEvent(l *log, e store.Event) {
 	old, known := l.events[e.Seq]
-	if known && acts(&old) {
+	if known && old.Acts() {
 		seqs := slices.Clone(l.about[old.Re])
 		if i, ok := slices.BinarySearch(seqs, e.Seq); ok {
 			set(t, l.about, old.Re, slices.Delete(seqs, i, i+1))
@@ -93,7 +88,7 @@ func (t *tx) setEvent(l *log, e store.Event) {
 			l.seqs = slices.Delete(l.seqs, i, i+1)
 		})
 	}
-	if acts(&e) {
+	if e.Acts() {
 		seqs := slices.Clone(l.about[e.Re])
 		i, _ := slices.BinarySearch(seqs, e.Seq)
 		set(t, l.about, e.Re, slices.Insert(seqs, i, e.Seq))

@@ -7,6 +7,8 @@ package memory
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/petrelchat/petrel/client/store"
@@ -100,6 +102,37 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	}
 	done = true
 	return nil
+}
+
+// Forget removes the events of a log up to a seq, what acts upon them and is behind it not included; the spans stay, so that they count as
+// being here. It is for programs that show what comes and need it no more: the store keeps its size however long they run. What
+// is told of conversations (unread, the last message) is less than the truth from then on.
+func (s *Store) Forget(conv string, upTo uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.data.logs[conv]
+	if l == nil {
+		return
+	}
+	n, _ := slices.BinarySearchFunc(l.seqs, upTo, func(seq, upTo uint64) int {
+		if seq <= upTo {
+			return -1
+		}
+		return 1
+	})
+	for _, seq := range l.seqs[:n] {
+		e := l.events[seq]
+		delete(l.events, seq)
+		delete(s.data.due, eventKey{conv, seq})
+		if e.Acts() {
+			left := slices.DeleteFunc(slices.Clone(l.about[e.Re]), func(act uint64) bool { return act == seq })
+			if l.about[e.Re] = left; len(left) == 0 {
+				delete(l.about, e.Re)
+			}
+		}
+	}
+	l.seqs = slices.Clone(l.seqs[n:])
+	maps.DeleteFunc(l.dropped, func(seq uint64, _ struct{}) bool { return seq <= upTo })
 }
 
 // Close waits for what is under way.

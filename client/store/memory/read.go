@@ -10,7 +10,7 @@ import (
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client/store"
-	"github.com/petrelchat/petrel/client/store/internal/words"
+	"github.com/petrelchat/petrel/client/store/internal/find"
 )
 
 type reader struct{ *data }
@@ -77,21 +77,38 @@ func (r *reader) Events(q store.EventQuery) ([]store.Event, error) {
 	return out, nil
 }
 
-func (r *reader) About(conv string, seqs []uint64) ([]store.Event, error) {
-	l := r.logs[conv]
+func (r *reader) About(q store.AboutQuery) (map[uint64]store.Acts, error) {
+	out := make(map[uint64]store.Acts)
+	l := r.logs[q.Conv]
 	if l == nil {
-		return nil, nil
+		return out, nil
 	}
-	var all []uint64
-	for _, seq := range seqs {
-		all = append(all, l.about[seq]...)
-	}
-	slices.Sort(all)
-	var out []store.Event
-	for _, seq := range slices.Compact(all) {
-		out = append(out, l.events[seq])
+	for _, seq := range q.Seqs {
+		if a := l.acts(seq, &q); !a.Empty() {
+			out[seq] = a
+		}
 	}
 	return out, nil
+}
+
+// acts folds what acts upon an event.
+func (l *log) acts(seq uint64, q *store.AboutQuery) store.Acts {
+	f := store.NewFold(q.Me)
+	if post, ok := l.events[seq]; ok {
+		if newest := l.newest(&post, q.Now); newest != &post {
+			f.Act(newest)
+		}
+	}
+	more := true
+	for _, s := range slices.Backward(l.about[seq]) {
+		switch e := l.events[s]; e.Kind {
+		case chat.KindDelete, chat.KindPin, chat.KindUnpin:
+			f.Act(&e)
+		case chat.KindReact, chat.KindUnreact:
+			more = more && f.React(&e)
+		}
+	}
+	return f.Acts()
 }
 
 func (r *reader) Replies(conv string, roots []uint64) (map[uint64]int, error) {
@@ -133,11 +150,11 @@ func (r *reader) NextDue() (at int64, ok bool, err error) {
 	return at, ok, nil
 }
 
-// newest returns the event whose text a post has now.
-func (l *log) newest(post *store.Event) *store.Event {
+// newest returns the event whose text a post has at that time; 0: whatever is stored counts.
+func (l *log) newest(post *store.Event, now int64) *store.Event {
 	seqs := l.about[post.Seq]
 	for i := len(seqs) - 1; i >= 0; i-- {
-		if e := l.events[seqs[i]]; e.Seq > post.Seq && e.Kind == chat.KindEdit && !e.Gone && e.From == post.From {
+		if e := l.events[seqs[i]]; e.Seq > post.Seq && e.Kind == chat.KindEdit && !e.Gone && e.From == post.From && (now == 0 || !e.Expired(now)) {
 			return &e
 		}
 	}
@@ -145,7 +162,7 @@ func (l *log) newest(post *store.Event) *store.Event {
 }
 
 func (r *reader) Search(q store.SearchQuery) ([]store.Hit, error) {
-	query, err := words.Parse(q.Text)
+	query, err := find.Parse(q.Text)
 	if err != nil || query.Empty() {
 		return nil, err
 	}
@@ -158,7 +175,7 @@ func (r *reader) Search(q store.SearchQuery) ([]store.Hit, error) {
 			if e.Kind != chat.KindPost || e.Gone || q.From != "" && e.From != q.From || q.After != nil && newerFirst(&e, q.After) <= 0 {
 				continue
 			}
-			src := l.newest(&e)
+			src := l.newest(&e, 0)
 			if q.Now > 0 && (e.Expired(q.Now) || src.Expired(q.Now)) {
 				continue
 			}

@@ -35,4 +35,16 @@ func TestManyEdits(t *testing.T) {
 	if bytes > 4<<20 {
 		t.Errorf("one edit takes %d bytes", bytes)
 	}
+	bytes = testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			storetest.View(b, s, func(r store.Reader) error {
+				_, err := r.About(store.AboutQuery{Conv: post.Conv, Seqs: []uint64{1}})
+				return err
+			})
+		}
+	}).AllocedBytesPerOp()
+	if bytes > 1<<20 {
+		t.Errorf("to read a post takes %d bytes", bytes)
+	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client/store"
-	"github.com/petrelchat/petrel/client/store/internal/words"
+	"github.com/petrelchat/petrel/client/store/internal/find"
 	"github.com/petrelchat/petrel/protocol"
 )
 
@@ -120,14 +120,6 @@ func ids(num int64, seqs []uint64) string {
 	return b.String()
 }
 
-func (r *reader) About(conv string, seqs []uint64) ([]store.Event, error) {
-	num, err := r.logNum(conv)
-	if err != nil || num == 0 || len(seqs) == 0 {
-		return nil, err
-	}
-	return r.events(conv, `SELECT `+eventColumns+` FROM events WHERE target IN (SELECT value FROM json_each(?)) ORDER BY id`, ids(num, seqs))
-}
-
 func (r *reader) Replies(conv string, roots []uint64) (map[uint64]int, error) {
 	out := make(map[uint64]int)
 	num, err := r.logNum(conv)
@@ -178,7 +170,7 @@ func (r *reader) NextDue() (at int64, ok bool, err error) {
 const proposals = 128
 
 func (r *reader) Search(q store.SearchQuery) (out []store.Hit, err error) {
-	query, err := words.Parse(q.Text)
+	query, err := find.Parse(q.Text)
 	if err != nil || query.Empty() {
 		return nil, err
 	}
@@ -253,7 +245,7 @@ func (r *reader) aim(q *store.SearchQuery, fts string) (match string, below int6
 }
 
 // judge reads what a row that the index proposes stands for, and decides.
-func (r *reader) judge(doc int64, q *store.SearchQuery, query words.Query) (hit store.Hit, ok bool, err error) {
+func (r *reader) judge(doc int64, q *store.SearchQuery, query find.Query) (hit store.Hit, ok bool, err error) {
 	var conv string
 	var event, src int64
 	found, err := r.c.row(`SELECT logs.id, docs.event, docs.src FROM docs JOIN logs ON logs.num = docs.event >> 40 WHERE docs.id = ?`, []any{doc}, &conv, &event, &src)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client/store"
 	"github.com/petrelchat/petrel/client/store/storetest"
+	"github.com/petrelchat/petrel/internal/words"
+	"github.com/petrelchat/petrel/protocol"
 )
 
 func TestFileIsPrivate(t *testing.T) {
@@ -126,6 +129,98 @@ func TestMigrate(t *testing.T) {
 	}
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("it was changed: %v", err)
+	}
+}
+
+// TestRewords opens a store whose index of words was filled by the first version, which took other things for words.
+func TestRewords(t *testing.T) {
+	if words.Version != wordsVersion {
+		t.Fatalf("words have version %d: put rewords behind the last step once more, and say so in wordsVersion", words.Version)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "store.db")
+	s, err := open(path, Options{}, steps[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	voiced := storetest.Post(4, "voiced") // to become a text without words
+	storetest.Put(t, s, storetest.Post(1, "㍿ zanzibar"), storetest.Post(2, "quokka"), storetest.Act(3, chat.KindEdit, 2, "①②"), voiced, storetest.Post(5, "kumquat"))
+	post := func(seq uint64) (event, doc int64) {
+		t.Helper()
+		if _, err := s.w.row(`SELECT id, doc FROM events WHERE id & 1099511627775 = ? AND doc IS NOT NULL`, []any{int64(seq)}, &event, &doc); err != nil || doc == 0 {
+			t.Fatalf("post %d is not in the index: %v", seq, err)
+		}
+		return event, doc
+	}
+	one, doc1 := post(1)
+	two, doc2 := post(2)
+	four, doc4 := post(4)
+	_, doc5 := post(5)
+	num := one >> seqBits
+	voiced.Text = "゛"
+	old := func(words string) string {
+		return words + string(appendFromToken(append(appendConvToken([]byte(" "), num), ' '), voiced.From))
+	}
+	for _, change := range []struct {
+		query string
+		args  []any
+	}{
+		{`INSERT INTO words (words) VALUES ('delete-all')`, nil},
+		{`INSERT INTO words (rowid, t) VALUES (?, ?)`, []any{doc1, old("zanzibar")}},
+		{`DELETE FROM docs WHERE id = ?`, []any{doc2}},
+		{`UPDATE events SET doc = NULL WHERE id = ?`, []any{two}},
+		{`UPDATE events SET body = ? WHERE id = ?`, []any{protocol.EncodeStored(nil, &voiced.Event), four}},
+		{`INSERT INTO words (rowid, t) VALUES (?, ?)`, []any{doc4, old("\u3099")}},
+		{`INSERT INTO words (rowid, t) VALUES (?, ?)`, []any{doc5, old("kumquat")}},
+	} {
+		if n, err := s.w.exec(change.query, change.args...); err != nil {
+			t.Fatalf("%s: %d, %v", change.query, n, err)
+		}
+	}
+	finds := func(text string, want ...uint64) {
+		t.Helper()
+		var seqs []uint64
+		storetest.View(t, s, func(r store.Reader) error {
+			hits, err := r.Search(store.SearchQuery{Text: text})
+			for _, h := range hits {
+				seqs = append(seqs, h.Seq)
+			}
+			return err
+		})
+		if !slices.Equal(seqs, want) {
+			t.Errorf("%q is in %v, want %v", text, seqs, want)
+		}
+	}
+	finds("株式会社")
+	finds("12")
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = Open(path, Options{MaxBytes: 1}); err != nil { // there is no room for more than is there
+			t.Fatal(err)
+		}
+		finds("株式会社", 1)
+		finds("zanzibar", 1)
+		finds("12", 2)
+		finds("quokka")
+		finds("kumquat", 5)
+		if err := s.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+		var docs int
+		if _, err := s.w.row(`SELECT count(*) FROM docs`, nil, &docs); err != nil || docs != 3 {
+			t.Errorf("%d posts are in the index, %v", docs, err)
+		}
+	}
+	// What is deleted now leaves it entirely.
+	storetest.Update(t, s, func(tx store.Tx) error { return tx.DropBodies("c", []uint64{1}) })
+	finds("zanzibar")
+	if found := look(t, dir, []string{"zanzibar", "株", "kumquat"}); !slices.Equal(found, []string{"kumquat"}) {
+		t.Errorf("in the file is %v", found)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -3,12 +3,10 @@ package sqlite
 import (
 	"fmt"
 	"hash/fnv"
-	"math"
 	"strconv"
 
-	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client/store"
-	"github.com/petrelchat/petrel/client/store/internal/words"
+	"github.com/petrelchat/petrel/internal/words"
 )
 
 // The index of words. A row's number begins with its time, so that the newest hits are the highest rows. The index keeps no
@@ -113,7 +111,7 @@ func (t *tx) reindex(num int64, seq uint64) error {
 		return err
 	}
 	post := &all[0]
-	newest, err := t.newest(num, post)
+	newest, err := t.newest(num, post, 0)
 	if err != nil {
 		return err
 	}
@@ -123,23 +121,4 @@ func (t *tx) reindex(num int64, seq uint64) error {
 	}
 	_, err = t.c.exec(`UPDATE events SET doc = ? WHERE id = ?`, doc, eventID(num, seq))
 	return err
-}
-
-// newest returns the event whose text a post has now: its author's newest edit, or the post itself.
-func (t *tx) newest(num int64, post *store.Event) (*store.Event, error) {
-	// One after the other: the first is it, as a rule, and nothing bounds how many there are.
-	target := eventID(num, post.Seq)
-	for below := int64(math.MaxInt64); ; {
-		edits, err := t.events("", `SELECT `+eventColumns+` FROM events WHERE target = ?1 AND id > ?1 AND id < ?2 AND kind = 2 AND state = 0 ORDER BY id DESC LIMIT 1`, target, below)
-		if err != nil {
-			return nil, err
-		}
-		if len(edits) == 0 {
-			return post, nil
-		}
-		if e := &edits[0]; e.Kind == chat.KindEdit && e.From == post.From {
-			return e, nil
-		}
-		below = eventID(num, edits[0].Seq)
-	}
 }

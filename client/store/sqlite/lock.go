@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/petrelchat/petrel/client/store"
@@ -18,10 +19,46 @@ type lock struct {
 	c  *sql.Conn
 }
 
-func acquire(path string) (*lock, error) {
-	if err := private(path); err != nil {
-		return nil, err
+// Hold keeps all programs from opening the store in a file, which need not be there, as Open does while the store is open: so it can be removed.
+// release ends it. The error is store.ErrBusy if a program has the store open.
+func Hold(path string) (release func() error, err error) {
+	l, err := acquire(LockFile(path))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	return l.release, nil
+}
+
+// LockFile is the small file beside the store in the file path that keeps other programs away. It may be removed by who holds it.
+func LockFile(path string) string { return path + ".lock" }
+
+func acquire(path string) (*lock, error) {
+	for {
+		if err := private(path); err != nil {
+			return nil, err
+		}
+		before, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		l, err := lockFile(path)
+		if err != nil {
+			return nil, err
+		}
+		// Whoever held it may have removed it meanwhile: a lock without its name keeps nobody away.
+		if now, err := os.Stat(path); err == nil && os.SameFile(before, now) {
+			return l, nil
+		}
+		if err := l.release(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func lockFile(path string) (*lock, error) {
 	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(0)", "synchronous(off)"))
 	if err != nil {
 		return nil, err

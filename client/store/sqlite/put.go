@@ -184,7 +184,7 @@ func (t *tx) putKnown(l *log, e *store.Event, full, drop bool) error {
 		newest := e
 		if !l.unseen(e.Seq) {
 			var err error
-			if newest, err = t.newest(l.num, e); err != nil {
+			if newest, err = t.newest(l.num, e, 0); err != nil {
 				return err
 			}
 		}

@@ -13,7 +13,7 @@ const application = 0x7074726c
 
 // steps lead from one version of the file to the next: steps[0] makes version 1 of an empty file. A step that has been
 // released is never changed; a new one is added behind it.
-var steps = []func(c *conn) error{create}
+var steps = []func(c *conn) error{create, rewords}
 
 // Numbers of events: the number of the log, then the seq. So the events of a log are a range of rows.
 const (

@@ -145,8 +145,8 @@ var (
 	texts   = []string{"", "apple", "apple pie", "Apfel über alles", "東京で", "京都", "pie, apple!"}
 	queries = []store.SearchQuery{{Text: "apple"}, {Text: `"apple pie"`}, {Text: "uber"}, {Text: "京"}, {Text: "東京", Conv: "c"}, {Text: "pie", From: "ana"}, {Text: "ap*", Now: 9000}}
 	kinds   = []chat.Kind{
-		chat.KindPost, chat.KindPost, chat.KindPost, chat.KindEdit, chat.KindEdit, chat.KindDelete, chat.KindReact, chat.KindPin,
-		chat.KindJoin, chat.KindGone, chat.KindLarge,
+		chat.KindPost, chat.KindPost, chat.KindPost, chat.KindEdit, chat.KindEdit, chat.KindDelete, chat.KindReact, chat.KindReact,
+		chat.KindUnreact, chat.KindPin, chat.KindUnpin, chat.KindJoin, chat.KindGone, chat.KindLarge,
 	}
 )
 
@@ -249,6 +249,9 @@ func drawEvent(t *rapid.T) store.Event {
 	if e.Kind != chat.KindPost || rapid.Bool().Draw(t, "replies") {
 		e.Re = rapid.Uint64Range(0, 9).Draw(t, "re")
 		e.Thread = rapid.Uint64Range(0, 3).Draw(t, "thread")
+	}
+	if e.Kind == chat.KindReact || e.Kind == chat.KindUnreact {
+		e.Emoji = rapid.SampledFrom([]string{"👍", "❤️"}).Draw(t, "emoji")
 	}
 	if rapid.IntRange(0, 3).Draw(t, "fades") == 0 {
 		e.Expire = rapid.Uint64Range(1, 9).Draw(t, "expire")

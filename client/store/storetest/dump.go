@@ -12,7 +12,7 @@ import (
 type state struct {
 	Convs   []store.Conversation
 	Events  []store.Event
-	About   []store.Event
+	About   []map[uint64]store.Acts
 	Spans   []string
 	Members []string
 	Outbox  []store.Outgoing
@@ -79,11 +79,15 @@ func (out *state) log(r store.Reader, conv string) error {
 	for seq := range uint64(12) { // of those that are not here too
 		seqs = append(seqs, seq)
 	}
-	about, err := r.About(conv, seqs)
-	if err != nil {
-		return err
+	for _, now := range []int64{0, 3000} {
+		about, err := r.About(store.AboutQuery{Conv: conv, Seqs: seqs, Me: "bob", Now: now})
+		if err != nil {
+			return err
+		}
+		if len(about) > 0 {
+			out.About = append(out.About, about)
+		}
 	}
-	out.About = append(out.About, about...)
 	replies, err := r.Replies(conv, seqs)
 	if err != nil {
 		return err
