@@ -29,7 +29,7 @@ run: build
 tools:
 	@missing=; need() { command -v $$1 >/dev/null || missing="$$missing $$2"; }; \
 	need mosquitto_pub mosquitto-clients; need curl curl; need node nodejs; need npm npm; need python3 python3; \
-	need cc "gcc libc6-dev"; \
+	need cc "gcc libc6-dev"; need turnserver coturn; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	for b in chromium chromium-browser google-chrome; do command -v $$b >/dev/null && break; done || need chromium-headless-shell chromium-headless-shell; \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends $$missing; }

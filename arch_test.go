@@ -27,6 +27,8 @@ var layers = map[string]int{
 	"internal/mqttc":      1,
 	"internal/faultproxy": 1,
 	"internal/egress":     1,
+	"internal/words":      1,
+	"internal/petreltest": 1,
 	"broker/hub":          2,
 	"broker/delivery":     2,
 	"broker/plain":        2,
@@ -39,7 +41,10 @@ var layers = map[string]int{
 	"broker/notify":       2,
 	"broker/upkeep":       2,
 	"broker/verify":       2,
+	"signaling/call":      1,
+	"signaling/sdp":       1,
 	"signaling":           2,
+	"signaling/relay":     2,
 	"hooks":               3,
 	"client":              3,
 	"broker":              4,
@@ -92,6 +97,14 @@ var walls = []wall{
 		},
 	},
 	{
+		why:  "server and clients must take the same for words, on any device and for years: no state, nothing of either side",
+		from: under("internal/words"),
+		to: func(imp string) bool {
+			outside := strings.Contains(strings.Split(imp, "/")[0], ".")
+			return outside && !external("golang.org/x/text")(imp) || under("net", "os", "sync", "syscall", "context", "time", "log", "math/rand", "unsafe")(imp)
+		},
+	},
+	{
 		why:     "another engine must be able to take Pebble's place: no type, key or iterator of it leaks",
 		from:    not(under("storage/pebblestore")),
 		to:      external("github.com/cockroachdb/pebble"),
@@ -124,6 +137,14 @@ var walls = []wall{
 		to:   ours("client"),
 	},
 	{
+		why:  "what becomes of a call is pure: any interleaving of what may happen is tested in an instant",
+		from: under("signaling/call"),
+		to: func(imp string) bool {
+			return imp != module+"/chat" && strings.Contains(strings.Split(imp, "/")[0], ".") ||
+				under("net", "os", "sync", "syscall", "context", "time", "log", "math/rand", "crypto/rand", "unsafe")(imp)
+		},
+	},
+	{
 		why: "calls come by messages like everybody's; only broker wires them in",
 		from: func(p string) bool {
 			return under("chat", "protocol", "storage", "hooks")(p) || under("broker")(p) && p != "broker"
@@ -136,6 +157,11 @@ var walls = []wall{
 		to: func(imp string) bool {
 			return ours("storage", "broker", "hooks", "signaling")(imp) || external("github.com/mochi-mqtt/server")(imp)
 		},
+	},
+	{
+		why:  "what tests are made of is in no program",
+		from: func(string) bool { return true },
+		to:   ours("internal/petreltest"),
 	},
 	{
 		why: "configuration is passed down as plain options, so that each room can be used and tested alone",
@@ -157,15 +183,15 @@ var peersAllowed = map[string][]string{
 	"broker/rpc":      {"broker/webhook", "broker/hub", "broker/delivery", "broker/auth", "broker/notify", "broker/search"},
 	// The senders of notifications.
 	"broker/notify/push": {"broker/notify"},
-	// The engines of a client's store know its words, never the client.
-	"client/store/internal/words": {"client/store"},
-	"client/store/memory":         {"client/store", "client/store/internal/words"},
-	"client/store/sqlite":         {"client/store", "client/store/internal/words"},
-	"client/store/storetest":      {"client/store"},
+	// The engines of a client's store know its queries, never the client.
+	"client/store/internal/find": {"client/store"},
+	"client/store/memory":        {"client/store", "client/store/internal/find"},
+	"client/store/sqlite":        {"client/store", "client/store/internal/find"},
+	"client/store/storetest":     {"client/store"},
 	// What the store must hold is what these write into it.
 	"broker/upkeep": {"broker/hub"},
 	"broker/verify": {"broker/upkeep", "broker/hub", "broker/plain"},
-	"client":        {"client/store", "client/store/sqlite", "client/internal/link"},
+	"client":        {"client/store", "client/store/sqlite", "client/store/memory", "client/internal/link"},
 	"cmd/petrel":    {"cmd/petrel/internal/bench", "cmd/petrel/internal/profile", "cmd/petrel/internal/tui", "cmd/petrel/internal/termtext"},
 	// What others write is made fit for a terminal in one place.
 	"cmd/petrel/internal/tui": {"cmd/petrel/internal/termtext"},
@@ -339,6 +365,8 @@ func TestWallsStand(t *testing.T) {
 		{"protocol", module + "/storage", true}, {"storage/pebblestore", module + "/protocol", true},
 		{"broker", module + "/client", true}, {"cmd/petrel", module + "/client", false},
 		{"hooks", module + "/signaling", true}, {"broker", module + "/signaling", false}, {"broker/hub", module + "/signaling", true},
+		{"cmd/petrel", module + "/internal/petreltest", true},
+		{"internal/words", module + "/chat", true}, {"internal/words", "golang.org/x/text/unicode/norm", false}, {"internal/words", "unicode/utf8", false},
 		{"client", module + "/broker/auth", true}, {"broker/auth", module + "/broker/config", true},
 	} {
 		got := slices.ContainsFunc(walls, func(w wall) bool { return w.from(c.room) && w.to(c.imp) })

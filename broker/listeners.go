@@ -26,6 +26,9 @@ func (s *Server) listen() error {
 			return err
 		}
 	}
+	if err := s.startRelay(c); err != nil {
+		return err
+	}
 	for i := range c.MQTT {
 		l, err := s.stream(config.ListenerName(i), &c.MQTT[i], c)
 		if err != nil {

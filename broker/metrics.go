@@ -14,6 +14,8 @@ func (s *Server) metricsHandler() http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.notifyMetrics(reg)
+	s.callMetrics(reg)
+	s.sfuMetrics(reg)
 	stats := s.adapter.Stats()
 	counter := func(name, help string, read func() int64) {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(read()) }))
@@ -52,6 +54,7 @@ func (s *Server) metricsHandler() http.Handler {
 	s.searchMetrics(func(name, help string, read func() float64) {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
 	}, gauge)
+	s.relayMetrics(reg, counter, gauge)
 	for name := range s.store.Stats() {
 		gauge("petrel_store_"+name, "The store's figure of that name.", func() float64 { return s.store.Stats()[name] })
 	}

@@ -28,6 +28,7 @@ type eraser struct {
 	readers  *readers
 	commit   func(*storage.Batch) error
 	remove   func(ctx context.Context, user string) error // an account
+	hangUp   func(ctx context.Context, user string) error // ends the user's part in calls
 	now      func() time.Time
 	log      *slog.Logger
 
@@ -44,7 +45,8 @@ const (
 
 func (s *Server) newEraser() *eraser {
 	e := &eraser{
-		store: s.store, hub: s.hub, registry: s.registry, presence: s.presence, readers: s.readers, commit: s.commitWait, remove: s.eraseUser, now: s.now, log: s.log,
+		store: s.store, hub: s.hub, registry: s.registry, presence: s.presence, readers: s.readers, commit: s.commitWait, remove: s.eraseUser,
+		hangUp: s.hangUp, now: s.now, log: s.log,
 		wake: make(chan struct{}, 1),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -115,6 +117,9 @@ func (e *eraser) round() error {
 
 func (e *eraser) erase(j *storage.Erasing) error {
 	if err := e.sessions(j.User); err != nil {
+		return err
+	}
+	if err := e.hangUp(e.ctx, j.User); err != nil {
 		return err
 	}
 	if err := e.bots(j.User); err != nil {

@@ -62,6 +62,8 @@ func (s *Server) newRPC() *rpc.Service {
 		Devices: s.registry, Erase: s.eraseUser, Admin: s.admin, Now: func() int64 { return s.now().UnixMilli() }, Log: s.log,
 		Webhooks: s.webhooks, Bots: s.auth, Search: s.searcher(),
 		Push:      s.notify,
+		Calls:     s.calls.asked(),
+		ICE:       s.ice(),
 		Runs:      s.runs,
 		PublicURL: func() string { return s.cfg.Load().PublicURL },
 	})

@@ -103,6 +103,9 @@ func (s *Server) drain() bool {
 	for _, l := range s.listeners {
 		l.Close(func(string) {})
 	}
+	if s.relay != nil {
+		s.relay.Close()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Load().Limits.DrainTimeout)
 	defer cancel()
 	if s.control != nil {
@@ -127,8 +130,14 @@ func (s *Server) drain() bool {
 	return true
 }
 
-// Addr is the address of a listener ("mqtt", "mqtt-1", "http", "metrics"); "" before Run or without it.
+// Addr is the address of a listener ("mqtt", "mqtt-1", "http", "metrics", "turn", "sfu"); "" before Run or without it.
 func (s *Server) Addr(name string) string {
+	if name == "sfu" && s.sfu != nil {
+		return s.sfu.Addrs()[0].String()
+	}
+	if name == "turn" && s.relay != nil {
+		return s.relay.Addr()
+	}
 	if l, ok := s.listeners[name]; ok {
 		return l.Address()
 	}

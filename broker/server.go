@@ -27,6 +27,8 @@ import (
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/hooks"
 	"github.com/petrelchat/petrel/protocol"
+	"github.com/petrelchat/petrel/signaling/relay"
+	"github.com/petrelchat/petrel/signaling/sfu"
 	"github.com/petrelchat/petrel/storage"
 	"github.com/petrelchat/petrel/storage/pebblestore"
 )
@@ -69,12 +71,15 @@ type Server struct {
 	webhooks *webhook.Hooks
 	search   *search.Index // nil: there is none
 	notify   *notify.Service
+	calls    *calls      // nil: there are none
+	sfu      *sfu.Server // nil: there is none
 	views    *views
 	readers  *readers
 	runs     storage.Runs
 	times    *rpcTimes
 	upkeep   *upkeep.Upkeep
 	eraser   *eraser
+	relay    *relay.Relay // of Run
 
 	control *control.Server
 	tickets *listen.Tickets
@@ -243,6 +248,7 @@ func (s *Server) build(o *Options) error {
 	s.adapter, err = hooks.New(hooks.Options{
 		Server: s.mochi, Hub: s.hub, Registry: s.registry, Pipeline: s.pipeline, Store: s.store, Auth: s.auth,
 		Presence: s.presence, RPC: requests{s.rpc, s.times}, Wills: s.wills, Hooks: o.Hooks, Now: s.now, Log: s.log, Settings: settings(c),
+		Calls: s.calls.port(),
 	})
 	if err != nil {
 		return err
@@ -265,7 +271,7 @@ func (s *Server) build(o *Options) error {
 	}
 	s.webhooks.Start()
 	s.later(s.webhooks.Close)
-	return nil
+	return s.startCalls()
 }
 
 // flushAuth stores when tokens were last used.
@@ -328,6 +334,9 @@ func (s *Server) buildPeople(c *config.Config) error {
 		return err
 	}
 	s.openSearch(c)
+	if err := s.buildCalls(c); err != nil {
+		return err
+	}
 	s.rpc = s.newRPC()
 	s.times = newRPCTimes(s.rpc.Methods())
 	s.views.start(s.hub, s.rpc)

@@ -30,6 +30,7 @@ type views struct {
 	search   *search.Index  // the same; nil: there is none
 
 	receipts *receipts
+	calls    *calls            // nil: there are none
 	met      func(conv string) // two have accepted each other in a direct conversation; nil: nobody cares
 
 	mu    sync.Mutex
@@ -69,6 +70,7 @@ func (v *views) Deliver(d *hub.Delivery) {
 	if d.Begins != "" && v.met != nil {
 		v.met(d.Log)
 	}
+	v.calls.left(d)
 	v.mu.Lock()
 	v.dirty[d.Log] = v.dirty[d.Log] || d.Event.Kind == chat.KindEnd
 	if d.Former != "" {

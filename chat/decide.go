@@ -23,6 +23,8 @@ const (
 	OpInvite  Op = 15 // Invite, under Code
 	OpRevoke  Op = 16 // the invitation Code ends
 	OpAccept  Op = 17 // Actor joins by the invitation Code
+
+	OpCall Op = 30 // a call of Actor's ended: Event, in which Members took part. Of the server, for nobody asks for it
 )
 
 // Command is a request of Actor to change one conversation.
@@ -33,7 +35,7 @@ type Command struct {
 	User    string      // OpAdd, OpRemove, OpRole, OpBan, OpUnban, OpMute, OpApprove, OpDeny
 	Role    Role        // OpAdd, OpRole
 	Info    *InfoChange // OpCreate, OpUpdate
-	Members []string    // OpCreate: who else is a member from the start
+	Members []string    // OpCreate: who else is a member from the start; OpCall: who took part
 	Until   int64       // OpBan, OpMute: ms since 1970; a ban until 0 is for good
 	Text    string      // OpJoin: words for those who decide about a request
 	Code    string      // OpInvite, OpRevoke, OpAccept
@@ -82,6 +84,9 @@ type Changes struct {
 func (s *State) Decide(c Command, now int64, lim Limits) (Decision, error) {
 	if c.Op == OpAppend {
 		return s.decideAppend(&c, now, &lim)
+	}
+	if c.Op == OpCall {
+		return s.decideCall(&c, now)
 	}
 	if s.Direct {
 		return s.decideDirect(&c, now, &lim)

@@ -21,7 +21,7 @@ const (
 	KindRemove Kind = 21 // Member.User was removed by Member.By
 	KindRole   Kind = 22 // Member.User has Member.Role now
 	KindEnd    Kind = 23 // the group was deleted; nothing follows
-	KindCall   Kind = 24 // a call that ended
+	KindCall   Kind = 24 // a call that ended: ID is the call's, Ext has who, how long and how it ended
 	KindBan    Kind = 25 // Member.User may not come back before Member.Until; it ends their membership: Member.Role is what they were, RoleNone if no member
 	KindUnban  Kind = 26 // Member.User may be a member again
 	KindMute   Kind = 27 // Member.User may not post before Member.Until; 0: may again
@@ -42,6 +42,7 @@ const (
 	KindHidden    Kind = 48 // Conv, Re: you deleted that event for yourself
 	KindReport    Kind = 49 // Conv, Re: Member.User reported it (to moderators)
 	KindHook      Kind = 51 // Conv: a webhook of yours was switched off; Text says which and why
+	KindRing      Kind = 52 // Conv: From calls you there: Ext has the call and until when it rings
 )
 
 // Role orders what a member may do. Zero is no member.

@@ -135,6 +135,7 @@ func (w *world) play() {
 	w.hatch.check()
 	w.workshop.check()
 	w.curtain.check()
+	w.exchange.check()
 	if w.t.Failed() {
 		w.t.Logf("seed %d, round %d, killed after %v; server log: %s", *seed, w.round, life, w.server.log)
 	}
@@ -199,6 +200,7 @@ type world struct {
 	hatch    *hatch
 	workshop *workshop
 	curtain  *curtain
+	exchange *exchange
 	trail    trail
 	lives    atomic.Int32 // of the server
 }
@@ -253,12 +255,14 @@ func (w *world) begin() {
 	w.each(func(d *device) { d.reconnect(); d.subscribe() }, nil)
 	w.board, w.gate, w.drawers, w.bell, w.farewell = newBoard(w), newGate(w), newDrawers(w), newBell(w), newFarewell(w)
 	w.relay, w.hatch, w.workshop, w.curtain = newRelay(w), newHatch(w), newWorkshop(w), newCurtain(w)
+	w.exchange = newExchange(w)
 	w.actors = slices.Concat(w.board.actors, w.gate.actors, w.drawers.actors, []*actor{w.bell.actor, w.farewell.actor},
-		w.relay.actors, w.hatch.actors, w.workshop.actors, w.curtain.actors)
+		w.relay.actors, w.hatch.actors, w.workshop.actors, w.curtain.actors, []*actor{w.exchange.caller})
 	for _, a := range w.actors {
 		w.reader(a.user).close()
 	}
 	w.reader(usher).close()
+	w.reader(answerer).close()
 	w.addAdmin()
 	w.bell.register()
 }
@@ -307,8 +311,8 @@ func (w *world) summary() {
 	w.t.Logf("%d things done by actors, %d texts gone, %d looked at in the store of the dead server", things, len(w.board.gone), n.looked)
 	w.t.Logf("%d rounds: %d acknowledged, %d sent again, %d given up, %d refused, %d ticks, %d wills, %d cuts by clients; "+
 		"stored twice: %d (and %d ticks) after a crash, %d after a client's cut", *rounds, n.acked, n.resent, n.abandoned, n.refused, n.ticks, n.wills, w.cuts.Load(), n.doubles, n.doubleTicks, n.doublesCut)
-	w.t.Logf("%d copies, %d reports, %d posts and %d deliveries by webhooks (%d came again), %d bots, %d stays behind the curtain",
-		n.copies, n.reports, n.knocks, n.delivered, n.again, n.robots, n.stays)
+	w.t.Logf("%d copies, %d reports, %d posts and %d deliveries by webhooks (%d came again), %d bots, %d stays behind the curtain, %d calls",
+		n.copies, n.reports, n.knocks, n.delivered, n.again, n.robots, n.stays, w.exchange.finals)
 	for id, c := range w.convs {
 		w.t.Logf("%s: %d events", id, len(c.log))
 	}

@@ -25,6 +25,7 @@ type Options struct {
 	Auth     *auth.Service
 	Presence Presence
 	RPC      Requests
+	Calls    Calls // nil: the server carries none
 	Wills    *Wills
 	Hooks    []mqtt.Hook // the embedder's: called where the library does not call them any more
 	Now      func() time.Time
@@ -173,6 +174,13 @@ func (a *Adapter) Admit(addr netip.Addr) (release func(), ok bool) {
 			}
 		}
 	}, true
+}
+
+// Connected reports whether a connection from the address stands, which shows that the address is not forged.
+func (a *Adapter) Connected(addr netip.Addr) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.perAddr[addr] > 0
 }
 
 // take takes a connection in; false: the server is stopping.

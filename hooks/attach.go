@@ -157,6 +157,7 @@ func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) er
 		w.Convs, w.NoCursors, w.Quiet = sc.Convs, true, true
 		w.MayResume = c.mayResume
 	}
+	w.Parted = c.parted
 	c.phase.Store(opening)
 	if c.kicked.Load() != 0 { // before it could be told
 		return errors.New("hooks: the server is stopping")
@@ -193,6 +194,11 @@ func (c *conn) serve(pk *packets.Packet, w *delivery.Connect, will *willSpec) er
 		c.kick(delivery.Revoked)
 	}
 	a.hooks.OnSessionEstablished(c.cl, *pk)
+	if present {
+		if err := c.resumeCalls(); err != nil {
+			return err
+		}
+	}
 	if !c.id.Expires.IsZero() {
 		c.expires = time.AfterFunc(c.id.Expires.Sub(a.o.Now()), func() { c.kick(delivery.Expired) })
 	}

@@ -48,6 +48,8 @@ type conn struct {
 
 	phase    atomic.Uint32 // how far it came: orders s, id and client for other goroutines
 	kicked   atomic.Uint32 // delivery.Why
+	heard    bool          // the service of calls counts the session among the user's devices
+	acted    bool          // the client asked something of a call
 	closing  sync.Once
 	lingers  bool                         // the reader goes on until the client closes
 	farewell atomic.Pointer[packets.Code] // DISCONNECT that the client was sent

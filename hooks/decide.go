@@ -50,6 +50,7 @@ type inbound struct {
 	pk   *packets.Packet
 	in   *delivery.Inbound // nil at QoS 0
 	hash uint64
+	then bool // a post that is to be stored only behind the one before it
 }
 
 // receive begins the answer to a PUBLISH. known says that it is a retry and answered already.
@@ -61,7 +62,8 @@ func (c *conn) receive(pk *packets.Packet) (x inbound, known bool) {
 	}
 	x.hash = digest(pk)
 	// A retained message is stored again: what is sent again before it may be, and the last must win.
-	again := pk.FixedHeader.Dup && (qos == 2 || !pk.FixedHeader.Retain)
+	// What is asked of a call is carried out again too: it has its effect once, and the answer names the call.
+	again := pk.FixedHeader.Dup && (qos == 2 || !pk.FixedHeader.Retain && !aboutCall(pk.TopicName))
 	x.in, known = c.s.Receive(pk.PacketID, qos, again, x.hash)
 	if known {
 		c.s.Write(nil) // starts the writer for what Receive answered
@@ -73,9 +75,14 @@ func (c *conn) receive(pk *packets.Packet) (x inbound, known bool) {
 
 // settled answers a PUBLISH that goes nowhere.
 func (c *conn) settled(pk *packets.Packet, err error) {
-	if x, known := c.receive(pk); !known {
-		c.answer(&x, err)
+	x, known := c.receive(pk)
+	if known {
+		return
 	}
+	if t, bad := protocol.ParsePublish(pk.TopicName, c.id.User); bad == nil && t.Kind == protocol.PubPost {
+		_ = c.follow(&x, t.Conv) // who answered has decided about this one; those behind it are ours
+	}
+	c.answer(&x, err)
 }
 
 // decide resolves what the client means and hands it to whoever carries it out.
@@ -85,6 +92,9 @@ func (c *conn) decide(pk *packets.Packet) {
 		return
 	}
 	t, err := protocol.ParsePublish(pk.TopicName, c.id.User)
+	if err == nil && t.Kind == protocol.PubPost {
+		err = c.follow(&x, t.Conv)
+	}
 	if err == nil {
 		err = c.levels(pk.TopicName)
 	}
@@ -107,7 +117,7 @@ func (c *conn) decide(pk *packets.Packet) {
 	case protocol.PubRPC:
 		c.request(&x, t.Method)
 	case protocol.PubCall:
-		c.answer(&x, chat.Refuse(chat.Unavailable, "this server does not carry calls"))
+		c.calling(&x, &t)
 	default:
 		c.plain(&x)
 	}
@@ -236,9 +246,36 @@ func (c *conn) post(x *inbound, t *protocol.Publish) {
 		x.in.ID = r.Cmd.Event.ID
 		r.Mark = x.in.Mark()
 		r.With = c.s.With(x.pk.PacketID, x.pk.FixedHeader.Qos)
+		if x.then {
+			r.Unless = x.in.Held
+		}
 	}
 	r.Done = c.settle(x)
 	c.a.o.Hub.Submit(r)
+}
+
+// thenKey is the user property of a post that is to be stored only if the one before it from this connection to
+// the same conversation was not refused for now (PROTOCOL: delivery 13). Its value is empty.
+const thenKey = "then"
+
+// follow gives a post its place behind those before it. An error refuses it, at no cost to the user's rate.
+func (c *conn) follow(x *inbound, conv string) error {
+	if x.in == nil || !c.v5 {
+		return nil
+	}
+	var bad error
+	for _, u := range x.pk.Properties.User {
+		if u.Key == thenKey {
+			x.then = true
+			if u.Val != "" {
+				bad = chat.Refuse(chat.BadRequest, "the user property %q has no value: leave it empty", thenKey)
+			}
+		}
+	}
+	if held := x.in.Follow(conv, x.then); bad == nil {
+		return held
+	}
+	return bad
 }
 
 // readUpTo moves the user's read cursor.

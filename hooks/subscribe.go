@@ -98,6 +98,9 @@ func (c *conn) subscribe(pk *packets.Packet) error {
 		}
 	}
 	c.s.ReadOn()
+	if slices.ContainsFunc(list[:len(granted)], func(w delivery.Subscribe) bool { return w.Filter.Kind == protocol.FilterCalls }) {
+		aside(c.hears)
+	}
 	return nil
 }
 
@@ -167,7 +170,12 @@ func (c *conn) mayRead(w *delivery.Subscribe) error {
 		}
 		return nil
 	case protocol.FilterCall, protocol.FilterCalls:
-		return chat.Refuse(chat.Unavailable, "this server does not carry calls")
+		if c.a.o.Calls == nil {
+			return errNoCalls
+		}
+		if f.Kind == protocol.FilterCall && !f.All {
+			return c.mayReadConv(w)
+		}
 	case protocol.FilterPresence:
 		if !f.All {
 			ok, err := c.a.o.Presence.MaySee(c.id.User, f.User)
@@ -194,7 +202,7 @@ func (c *conn) inScope(f *protocol.Filter) error {
 		return nil
 	}
 	switch f.Kind {
-	case protocol.FilterEvents, protocol.FilterTyping, protocol.FilterInfo:
+	case protocol.FilterEvents, protocol.FilterTyping, protocol.FilterInfo, protocol.FilterCall:
 		if !sc.Read || !f.All && !sc.MayRead(f.Conv) {
 			return chat.NoSuchConversation()
 		}
@@ -203,6 +211,10 @@ func (c *conn) inScope(f *protocol.Filter) error {
 			return chat.Refuse(chat.NotAuthorized, "a device token reads conversations only")
 		}
 	case protocol.FilterErrors:
+	case protocol.FilterCalls: // it hears of calls where it may read
+		if !sc.Read {
+			return chat.Refuse(chat.NotAuthorized, "this device's token does not allow reading")
+		}
 	default:
 		return chat.Refuse(chat.NotAuthorized, "a device token reads conversations only")
 	}
@@ -263,6 +275,11 @@ func (c *conn) greet(w *delivery.Subscribe, g delivery.Granted) error {
 			return nil
 		}
 		return c.infos(w.Filter.Conv)
+	case protocol.FilterCall:
+		if silent {
+			return nil
+		}
+		return c.rosters(w.Filter.Conv, true)
 	}
 	return nil
 }
@@ -322,6 +339,9 @@ func (c *conn) unsubscribe(pk *packets.Packet) error {
 		}
 	}
 	c.a.hooks.OnUnsubscribed(c.cl, *pk)
+	if c.heard && !c.hearsCalls() {
+		aside(c.deaf)
+	}
 	return c.cl.WritePacket(ack)
 }
 

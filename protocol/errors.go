@@ -69,6 +69,12 @@ func ReasonCode(err error) byte {
 	return reasonsFor(err).puback
 }
 
+// ForNow reports whether a PUBLISH that is refused with err may be sent again, later. false for nil.
+func ForNow(err error) bool {
+	code := ReasonCode(err)
+	return code == rcQuota || code == rcUnspecified
+}
+
 // SubackCode returns the code with which a SUBACK refuses a filter. MQTT 3.1.1 has only 0x80,
 // [MQTT-3.9.3-2]. err must not be nil.
 func SubackCode(err error, v5 bool) byte {

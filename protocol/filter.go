@@ -16,7 +16,7 @@ const (
 	FilterOwnEvents                       // u/{me}/events
 	FilterErrors                          // u/{me}/errors
 	FilterRPC                             // u/{me}/rpc, u/{me}/rpc/+, u/{me}/rpc/{name}
-	FilterCalls                           // u/{me}/calls, u/{me}/calls/+
+	FilterCalls                           // u/{me}/calls, u/{me}/calls/+, u/{me}/calls/{party}
 	FilterPlain                           // ordinary MQTT
 	FilterSys                             // $SYS/…
 )
@@ -138,7 +138,7 @@ func (f *Filter) user(rest, me string) error {
 		f.Kind = FilterErrors
 	case head == "rpc":
 		f.Kind, f.RPCSub = FilterRPC, deeper
-	case head == "calls" && (!deeper || sub == "+"):
+	case head == "calls" && (!deeper || sub == "+" || ValidParty(sub)):
 		f.Kind, f.RPCSub = FilterCalls, deeper
 	default:
 		return errUserFilter

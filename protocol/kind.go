@@ -14,6 +14,7 @@ var kindNames = [...]string{
 	chat.KindAdded: "added", chat.KindRemoved: "removed", chat.KindDevice: "device", chat.KindEnded: "ended",
 	chat.KindRequested: "requested", chat.KindDenied: "denied", chat.KindContact: "contact", chat.KindSetting: "setting",
 	chat.KindHidden: "hidden", chat.KindReport: "report", chat.KindHook: "webhook",
+	chat.KindRing: "ring",
 }
 
 // KindName returns the name of a kind in JSON; "" for one that this version does not know.

@@ -16,17 +16,19 @@ const (
 	PubRead                          // c/{conv}/read
 	PubStatus                        // u/{me}/status
 	PubRPC                           // rpc/{method}
-	PubCall                          // k/…, c/{conv}/call
+	PubCall                          // c/{conv}/call, u/{user}/call: a call begins; k/{call}/{verb}: what becomes of it
 	PubPlain                         // ordinary MQTT
 )
 
 // Publish is what a client means by publishing to a topic.
 type Publish struct {
 	Kind   PublishKind
-	Conv   string // PubPost, PubTyping, PubRead, and PubCall below c/
-	User   string // PubPost below u/: with whom; PubStatus: the client itself
+	Conv   string // PubPost, PubTyping, PubRead, and PubCall where a call begins
+	User   string // PubPost and PubCall below u/: with whom; PubStatus: the client itself
 	View   View   // PubPost: how the payload is encoded
 	Method string // PubRPC
+	Call   string // PubCall below k/: the call
+	Verb   string // and what is to become of it, one of [CallVerbs]
 	Topic  string // as published
 }
 
@@ -61,6 +63,7 @@ func ParsePublish(topic, me string) (Publish, error) {
 		}
 	case SpaceCall:
 		p.Kind = PubCall
+		p.Call, p.Verb, err = parseCall(rest)
 	}
 	if err != nil {
 		return Publish{}, err
@@ -88,7 +91,7 @@ func (p *Publish) conv(rest, me string) error {
 		p.Kind = PubTyping
 	case leaf == "read":
 		p.Kind = PubRead
-	case head == "call":
+	case leaf == "call":
 		p.Kind = PubCall
 	case leaf == "receipts", leaf == "info":
 		return errServerTopic
@@ -116,6 +119,8 @@ func (p *Publish) user(rest, me string) error {
 	}
 	head, _, _ := strings.Cut(leaf, "/")
 	switch {
+	case leaf == "call":
+		p.Kind, p.Conv = PubCall, DirectID(me, user)
 	case leaf == "status" && user != me:
 		return errForeign
 	case leaf == "status":

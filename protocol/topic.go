@@ -90,13 +90,14 @@ var (
 	errShareKind  = chat.Refuse(chat.BadRequest, "only c/{conv}/text/+, c/{conv}/json, c/{conv}/cbor and plain topics can be shared")
 	errConvID     = chat.Refuse(chat.BadRequest, "a conversation is a group id ([a-z0-9][a-z0-9-]{0,63}) or two user ids in byte order, joined by ~")
 	errUserID     = chat.Refuse(chat.BadRequest, "a user id is 1 to 64 letters, digits, dots, underscores or hyphens")
-	errConvTopic  = chat.Refuse(chat.BadRequest, "publish to c/{conv}/text, json, cbor, typing or read")
-	errConvFilter = chat.Refuse(chat.BadRequest, "subscribe to c/{conv}/text/+, json, cbor, typing/+, receipts or info, with + or an id as {conv}")
+	errConvTopic  = chat.Refuse(chat.BadRequest, "publish to c/{conv}/text, json, cbor, typing, read or call")
+	errConvFilter = chat.Refuse(chat.BadRequest, "subscribe to c/{conv}/text/+, json, cbor, typing/+, receipts, info or call, with + or an id as {conv}")
 	errSenderPart = chat.Refuse(chat.BadRequest, "publish without the sender's level: the server adds it")
-	errUserTopic  = chat.Refuse(chat.BadRequest, "publish to u/{user}/text, json or cbor, or to your own u/{me}/status")
-	errUserFilter = chat.Refuse(chat.BadRequest, "subscribe to u/{me}/events, errors, rpc, rpc/+ or calls, or to u/{user}/presence or u/+/presence")
+	errUserTopic  = chat.Refuse(chat.BadRequest, "publish to u/{user}/text, json, cbor or call, or to your own u/{me}/status")
+	errUserFilter = chat.Refuse(chat.BadRequest, "subscribe to u/{me}/events, errors, rpc, rpc/+, calls or calls/+, or to u/{user}/presence or u/+/presence")
 	errMethod     = chat.Refuse(chat.BadRequest, "a request goes to rpc/{method}; a method is lower-case words joined by dots")
 	errRPCFilter  = chat.Refuse(chat.BadRequest, "replies arrive at u/{me}/rpc; nothing can be subscribed to under rpc/")
+	errCallTopic  = chat.Refuse(chat.BadRequest, "publish to k/{call}/{verb}: the call is the id that the start was answered with; the verb is ringing, accept, decline, cancel, hangup, join, leave, resume or signal")
 	errCallFilter = chat.Refuse(chat.BadRequest, "calls arrive at u/{me}/calls; nothing can be subscribed to under k/")
 
 	errServerTopic = chat.Refuse(chat.NotAuthorized, "only the server publishes there")
@@ -110,7 +111,7 @@ func isTopicRefusal(r *chat.Refusal) bool {
 	switch r {
 	case errTopicEmpty, errTopicLong, errTopicUTF8, errTopicWild, errWildPlace, errShareForm, errShareKind,
 		errConvID, errUserID, errConvTopic, errConvFilter, errSenderPart, errUserTopic, errUserFilter,
-		errMethod, errRPCFilter, errCallFilter:
+		errMethod, errRPCFilter, errCallTopic, errCallFilter:
 		return true
 	}
 	return false

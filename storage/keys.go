@@ -64,6 +64,8 @@ const (
 	SpaceWebhook   Space = 'K' // id                       incoming or outgoing webhook
 	SpaceHookNext  Space = 'O' // id, log                  where an outgoing webhook goes on
 	SpaceDerived   Space = 'z' // name                     how far a derived view has come (search)
+	SpaceCall      Space = 'G' // call                     a call that lives, or ended and is not in its conversation's log yet
+	SpaceSignal    Space = 'Z' // call, party, seq         a signal that is kept for the party
 )
 
 // In starts a key in a space.

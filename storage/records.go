@@ -190,6 +190,8 @@ type Profile struct {
 	Modified int64  `cbor:"9,keyasint,omitempty"` // ms
 
 	Messages chat.Messages `cbor:"10,keyasint,omitempty"` // from whom the user takes direct messages
+	Calls    chat.Callers  `cbor:"11,keyasint,omitempty"` // who may call the user directly
+	Relay    chat.Relay    `cbor:"12,keyasint,omitempty"` // when media of the user's calls are relayed
 }
 
 // Marshal encodes one of the record structs of this file.

@@ -51,6 +51,9 @@ type Config struct {
 	Webhooks    Webhooks   `yaml:"webhooks" reload:"yes"`
 	Search      Search     `yaml:"search"`
 	Notify      Notify     `yaml:"notify"`
+	Calls       Calls      `yaml:"calls"`
+	TURN        TURN       `yaml:"turn"`
+	SFU         SFU        `yaml:"sfu"`
 	Log         Log        `yaml:"log"`
 	Storage     Storage    `yaml:"storage"`
 }
@@ -235,6 +238,17 @@ type Notify struct {
 	APNs    APNs          `yaml:"apns"`
 }
 
+// Calls are audio and video calls.
+type Calls struct {
+	Enabled       bool `yaml:"enabled"`
+	PerUser       int  `yaml:"per_user"`        // live ones that a user takes part in
+	Parties       int  `yaml:"parties"`         // of one
+	Rung          int  `yaml:"rung"`            // members of a group that are rung by a call which names nobody
+	StartsPerPair int  `yaml:"starts_per_pair"` // that a user starts in a conversation, a minute
+	StartsPerUser int  `yaml:"starts_per_user"` // that a user starts, a minute
+	Signals       int  `yaml:"signals"`         // that a user sends, a minute
+}
+
 // FCM is Firebase Cloud Messaging, on with Credentials.
 type FCM struct {
 	Credentials string `yaml:"credentials"` // a service account's JSON file
@@ -301,6 +315,9 @@ func Default() Config {
 			Window: 5 * time.Second, PerHour: 10, TTL: day, Workers: 32,
 			FCM: FCM{Endpoint: "https://fcm.googleapis.com"}, APNs: APNs{Host: "https://api.push.apple.com"},
 		},
+		TURN:    defaultTURN(),
+		SFU:     defaultSFU(),
+		Calls:   Calls{Enabled: true, PerUser: 4, Parties: 100, Rung: 32, StartsPerPair: 10, StartsPerUser: 30, Signals: 1500},
 		Log:     Log{Level: "info", Format: "text"},
 		Storage: Storage{Cache: 8 * MiB, Memtable: 4 * MiB, MinFree: 256 * MiB, Reserve: 64 * MiB},
 	}

@@ -50,6 +50,9 @@ func (cfg Config) Validate() error {
 	c.auth(cfg.Auth)
 	c.topics(cfg)
 	c.notify(cfg.Notify)
+	c.calls(cfg.Calls)
+	c.turn(cfg)
+	c.sfu(cfg)
 	c.oneOf("people.messages", cmp.Or(cfg.People.Messages, "anyone"), "anyone", "requests", "shared")
 	c.count("webhooks.per_second", cfg.Webhooks.PerSecond, 0, 1_000_000)
 	c.duration("webhooks.timeout", cfg.Webhooks.Timeout, 100*time.Millisecond, 5*time.Minute)
@@ -221,6 +224,14 @@ func (c *checker) addressesDiffer(cfg Config) {
 	}
 	note("http.addr", cfg.HTTP.Addr)
 	note("metrics.addr", cfg.Metrics.Addr)
+	if cfg.TURN.On(cfg.Dev) && cfg.TURN.Enabled != "" {
+		for i, at := range cfg.TURN.Listen {
+			note(join("turn.listen", strconv.Itoa(i)), at)
+		}
+	}
+	if cfg.SFU.On(cfg.Dev) && cfg.SFU.Enabled != "" {
+		note("sfu.listen", cfg.SFU.Listen)
+	}
 }
 
 func (c *checker) loopbackOnly(cfg Config) {

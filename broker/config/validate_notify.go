@@ -33,6 +33,18 @@ func (c *checker) notify(n Notify) {
 	}
 }
 
+func (c *checker) calls(n Calls) {
+	for _, l := range []struct {
+		path string
+		n    int
+	}{
+		{"per_user", n.PerUser}, {"parties", n.Parties}, {"rung", n.Rung},
+		{"starts_per_pair", n.StartsPerPair}, {"starts_per_user", n.StartsPerUser}, {"signals", n.Signals},
+	} {
+		c.count("calls."+l.path, l.n, 1, 1_000_000)
+	}
+}
+
 // service holds the address of a push service to https, but for tests on this machine.
 func (c *checker) service(path, value string) {
 	u, err := url.Parse(value)

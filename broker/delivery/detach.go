@@ -54,6 +54,9 @@ func (s *Session) Detach(expiry uint32) {
 		s.putAway()
 	}
 	r.clean(s)
+	if s.c.Parted != nil {
+		s.c.Parted()
+	}
 	r.forget(s)
 }
 

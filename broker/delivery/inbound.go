@@ -23,8 +23,11 @@ type Inbound struct {
 	err   error
 	seq   uint64
 	mark  uint64 // its number in the journal; 0: it is not journalled
+	chain *chain // of a post that may hold others back, or be held back: see Follow
+	place int    // there
 	Topic string
-	ID    string // the event's own id, for the line on u/{me}/errors
+	ID    string      // the event's own id, for the line on u/{me}/errors
+	User  [][2]string // user properties of a successful acknowledgement; set before it is settled
 }
 
 // unseen is a stored publish whose acknowledgement never reached the client.
@@ -131,6 +134,9 @@ func (in *Inbound) settle(res hub.Result) (wrote bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	in.done, in.err, in.seq = true, res.Err, res.Seq
+	if in.chain != nil {
+		s.chains.settle(in.chain, in.place, res.Err)
+	}
 	s.undone--
 	s.rested()
 	if in.qos == 2 && res.Err == nil {
@@ -206,6 +212,10 @@ func (s *Session) acknowledge(in *Inbound) {
 		}
 	case in.err == nil && s.c.MetaSeq && s.c.V5 && in.seq > 0:
 		props = appendUserProp(nil, "seq", strconv.FormatUint(in.seq, 10))
+	case in.err == nil && s.c.V5 && (s.c.Problems || s.c.MetaSeq): // without either the client wants none [MQTT-3.1.2-29]
+		for _, p := range in.User {
+			props = appendUserProp(props, p[0], p[1])
+		}
 	}
 	if most := int(s.c.MaxPacket); most > 0 && len(props)+10 > most {
 		props = nil // [MQTT-3.4.2-2], [MQTT-3.5.2-2]

@@ -34,6 +34,9 @@ type Connect struct {
 	Denied      func(topic string) bool // plain topics that a rule forbids to deliver; nil: none
 	Owner       any                     // whose the session is, for hooks
 	Addr        string
+	// Parted is called once, when nothing that the client sent is under way any more, before another connection
+	// gets the session; nil: nobody cares.
+	Parted func()
 	// Kick ends the connection for a reason of the server's. It must not block.
 	Kick func(why Why)
 }
@@ -98,6 +101,7 @@ type Session struct {
 	sharesFirst bool     // whose turn it is when the window has room again
 
 	in        []*Inbound
+	chains    chains              // of posts, see Inbound.Follow
 	undone    int                 // of in: neither stored nor refused yet
 	quiet     chan struct{}       // made by who waits until nothing is under way; nil: nobody does
 	plainUsed atomic.Bool         // the owner of the plain messages was given something to do
@@ -280,7 +284,7 @@ func (s *Session) allows(conv string) bool {
 	return s.c.Convs == nil || s.c.Convs[conv]
 }
 
-// sendLive sends a live view's payload if the session subscribes to it. s.r.mu is held.
+// sendLive sends a live view's payload if the session subscribes to it.
 func (s *Session) sendLive(kind protocol.FilterKind, name string, topic, payload []byte, retain bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -316,6 +320,15 @@ func (s *Session) Live(kind protocol.FilterKind, name, topic string, payload, pr
 	}
 	s.mu.Unlock()
 	if ok {
+		s.link.out.flush()
+	}
+}
+
+// Tell sends a payload of a live view at QoS 0 to this session alone, if it subscribes to the topic. Unlike Live it
+// is for those who don't wait for the session: where the connection has not taken what waits for it, the
+// payload is dropped.
+func (s *Session) Tell(kind protocol.FilterKind, name, topic string, payload []byte) {
+	if s.sendLive(kind, name, []byte(topic), payload, false) {
 		s.link.out.flush()
 	}
 }

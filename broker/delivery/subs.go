@@ -79,7 +79,7 @@ func (x *subIndex) liveMatch(kind protocol.FilterKind, name, topic string) (ids 
 			if !s.f.All && s.f.User != name {
 				continue
 			}
-		case protocol.FilterRPC:
+		case protocol.FilterRPC, protocol.FilterCalls:
 			if !protocol.MatchTopic(s.f.Filter, topic) {
 				continue
 			}

@@ -359,6 +359,14 @@ func (s *Session) Subscriptions() int {
 	return len(s.subs)
 }
 
+// Hears reports whether the session subscribes to a topic of a kind of live view. name as in Live.
+func (s *Session) Hears(kind protocol.FilterKind, name, topic string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.index.liveMatch(kind, name, topic)
+	return ok && !s.gone
+}
+
 // Has reports whether the session has a filter.
 func (s *Session) Has(filter string) bool {
 	s.mu.Lock()

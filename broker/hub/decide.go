@@ -9,6 +9,12 @@ import (
 
 // decide carries out one command in the owner's memory and adds what follows to the batch.
 func (w *owner) decide(r *Request) {
+	if r.Unless != nil {
+		if err := r.Unless(); err != nil {
+			r.Done(Result{Err: err})
+			return
+		}
+	}
 	c, err := w.load(r.Conv, r.Direct)
 	if err != nil {
 		r.Done(Result{Err: err})
@@ -24,7 +30,7 @@ func (w *owner) decide(r *Request) {
 		}
 	}
 	cmd := r.Cmd
-	if cmd.Op == chat.OpAppend {
+	if cmd.Op == chat.OpAppend || cmd.Op == chat.OpCall {
 		err := w.lookUp(r.Conv, &cmd)
 		if err == nil {
 			err = w.approach(r.Conv, c, &cmd)
@@ -50,7 +56,12 @@ func (w *owner) decide(r *Request) {
 	w.mark(r.Conv, c, d.Marks)
 	w.noteBlock(r.Conv, c, &cmd)
 	res := Result{Seq: d.Seq, Duplicate: d.Duplicate, Pending: d.Pending, At: c.st.LastAt}
-	if len(d.Events) > 0 && cmd.Op == chat.OpAppend && cmd.Event.ID != "" {
+	if cmd.Op == chat.OpCall && len(d.Events) > 0 {
+		for _, user := range cmd.Members { // they know of it
+			w.readOwn(r.Conv, c, user, d.Seq)
+		}
+	}
+	if len(d.Events) > 0 && (cmd.Op == chat.OpAppend || cmd.Op == chat.OpCall) && cmd.Event.ID != "" {
 		p := chat.Prior{Seq: d.Seq, Hash: cmd.Hash}
 		w.retries[retryKey{r.Conv, cmd.Actor, cmd.Event.ID}] = p
 		w.batch.Set(RetryKey(r.Conv, cmd.Actor, cmd.Event.ID), storage.AppendPrior(nil, p))
@@ -118,7 +129,7 @@ func (w *owner) append(id string, c *conv, events []chat.Event, origin uint64) {
 			w.batch.Set(ExpireKey(id, DueOf(ev)), nil)
 		}
 		if ev.From != "" {
-			w.readOwn(id, c, ev)
+			w.readOwn(id, c, ev.From, ev.Seq)
 		}
 		d := &Delivery{Log: id, Event: ev, Members: c.st.MemberList(), Origin: origin, Begins: begins(c, ev)}
 		if ev.Kind == chat.KindEnd {
@@ -133,18 +144,18 @@ func (w *owner) append(id string, c *conv, events []chat.Event, origin uint64) {
 	}
 }
 
-// readOwn moves the sender's cursors over their own event when nothing of others lies between: nobody
-// has their own message unread. The record is written once for the batch.
-func (w *owner) readOwn(id string, c *conv, ev *chat.Event) {
-	if m, ok := c.st.Member(ev.From); !ok || m.Role == chat.RoleNone {
+// readOwn moves a user's cursors over an event of their own, or one that they took part in, when nothing of
+// others lies between: nobody has their own message unread. The record is written once for the batch.
+func (w *owner) readOwn(id string, c *conv, user string, seq uint64) {
+	if m, ok := c.st.Member(user); !ok || m.Role == chat.RoleNone {
 		return
 	}
-	cur := c.cursors[ev.From]
-	if cur.Read+1 != ev.Seq {
+	cur := c.cursors[user]
+	if cur.Read+1 != seq {
 		return
 	}
-	c.cursors[ev.From] = chat.Cursor{Read: ev.Seq, Delivered: max(cur.Delivered, ev.Seq)}
-	w.ownRead[ownRead{id, ev.From}] = c.cursors[ev.From]
+	c.cursors[user] = chat.Cursor{Read: seq, Delivered: max(cur.Delivered, seq)}
+	w.ownRead[ownRead{id, user}] = c.cursors[user]
 }
 
 type ownRead struct{ conv, user string }

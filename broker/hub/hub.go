@@ -157,6 +157,9 @@ type Request struct {
 	Mark     storage.Journal // SID 0: not journalled
 	With     storage.Batch   // stored atomically with the command, if it is not refused
 	Own      []Own           // and so are these
+	// Unless is asked on the owner's goroutine, right before the command is decided and after all that were submitted
+	// before it for the conversation were: what it returns refuses the command. nil: nothing is asked.
+	Unless func() error
 	// Done is called once: for a refusal on the owner's goroutine or the caller's, else on the pipeline's
 	// after the sync; not at all if the disk fails between. It must not block.
 	Done func(Result)

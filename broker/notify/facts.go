@@ -223,7 +223,7 @@ func (r *reading) take(e storage.Entry) bool {
 	default:
 		return true
 	}
-	if ev.From == r.user || r.without[e.Seq] || ev.Expired(r.job.now) {
+	if ev.From == r.user || r.without[e.Seq] || ev.Expired(r.job.now) || ev.Kind == chat.KindCall && took(&ev, r.user) {
 		return true
 	}
 	p := post{seq: e.Seq, at: ev.At, from: ev.From, text: ev.Text, enc: len(ev.Enc) > 0, call: ev.Kind == chat.KindCall,

@@ -78,6 +78,7 @@ type Service struct {
 
 	inbox inbox
 	subs  subscribers
+	rings ringing
 	loop  loop // the goroutine's own
 }
 
@@ -148,6 +149,7 @@ func (s *Service) Close() {
 		<-s.stopped
 	}
 	s.cancel()
+	s.rings.wg.Wait()
 }
 
 func (s *Service) poke() {

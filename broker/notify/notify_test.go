@@ -1,9 +1,12 @@
 package notify_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"github.com/petrelchat/petrel/broker/notify"
 	"github.com/petrelchat/petrel/chat"
@@ -625,5 +628,87 @@ func TestNewsDoNotHurryWhatFails(t *testing.T) {
 		}
 		r.failing("phone", nil)
 		r.expect(time.Hour, "bo/phone G | Ana: 120 messages in G")
+	})
+}
+
+// A ring is told at once to devices that are away, only while it rings, whatever the hour has had; quiet hours hold for it.
+func TestRing(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.set.PerHour = 1
+		r.s.Set(r.set)
+		r.group("g", "G", "ana", "bo")
+		r.group("ana~bo", "", "ana", "bo")
+		r.register("bo")
+		r.device("bo", "desk")
+		now := time.Now().UnixMilli()
+		ring := notify.Ring{User: "bo", Call: "aaaaaaaaaaaaa", Conv: "ana~bo", From: "ana", At: now, Exp: now + 60_000,
+			Here: func(client string) bool { return client == "desk" }}
+		for range 3 {
+			r.s.Ring(ring)
+			notes := r.expect(0, "bo/phone Ana | Ana: Incoming call")
+			if n := notes[0]; n.About != notify.AboutCall || !n.Urgent || n.Call != ring.Call || n.Exp != ring.Exp || n.TTL != time.Minute || n.Conv != "ana~bo" || len(n.Topic) != 32 {
+				t.Errorf("%+v", n)
+			}
+		}
+		group := ring
+		group.Conv, group.Here = "g", nil
+		r.s.Ring(group)
+		r.expect(0, "bo/desk G | Ana: Incoming call (G)", "bo/phone G | Ana: Incoming call (G)")
+		nobody := ring
+		nobody.User = "ana"
+		r.s.Ring(nobody)
+		r.expect(0)
+		// A service that is busy is asked again as long as it rings.
+		r.failing("phone", &notify.Later{Err: errors.New("busy")})
+		r.s.Ring(ring)
+		r.expect(0)
+		r.failing("phone", nil)
+		r.expect(10*time.Second, "bo/phone Ana | Ana: Incoming call")
+		r.failing("phone", &notify.Later{Err: errors.New("busy"), After: time.Hour})
+		r.s.Ring(ring)
+		r.expect(2 * time.Hour)
+		r.failing("phone", nil)
+		r.s.Ring(ring) // it is over
+		r.expect(time.Hour)
+		_, err := r.s.UpdateSettings("bo", func(u *notify.UserSettings) {
+			u.Private = true
+		})
+		must(t, err)
+		ring.Exp = time.Now().UnixMilli() + 60_000
+		r.s.Ring(ring)
+		if n := r.expect(0, "bo/phone  | Incoming call")[0]; n.Conv != "" || n.Call != ring.Call {
+			t.Errorf("%+v", n)
+		}
+		h, m, _ := time.Now().UTC().Clock()
+		_, err = r.s.UpdateSettings("bo", func(u *notify.UserSettings) {
+			u.Quiet = &notify.Quiet{From: h*60 + m, To: (h*60 + m + 30) % 1440, Zone: "UTC"}
+		})
+		must(t, err)
+		ring.Exp = time.Now().UnixMilli() + 60_000
+		r.s.Ring(ring)
+		r.expect(time.Hour)
+		if r.stored() != 0 {
+			t.Error("something of a ring is stored")
+		}
+	})
+}
+
+// Who took part in a call, or turned it down, has not missed it.
+func TestWhoMissedACall(t *testing.T) {
+	ext := func(outcome string, with ...string) []byte {
+		b, err := cbor.Marshal(map[string]any{"call": "aaaaaaaaaaaaa", "outcome": outcome, "with": with})
+		must(t, err)
+		return b
+	}
+	bubble(t, func(t *testing.T, r *rig) {
+		r.group("g", "G", "ana", "bo", "cy")
+		r.group("ana~bo", "", "ana", "bo")
+		r.register("bo", "cy")
+		r.post("g", chat.Event{From: "ana", Kind: chat.KindCall, Ext: ext("answered", "ana", "bo")})
+		r.expect(0, "cy/phone G | Ana: call in G")
+		r.post("ana~bo", chat.Event{From: "ana", Kind: chat.KindCall, Ext: ext("declined")})
+		r.expect(time.Hour)
+		r.post("ana~bo", chat.Event{From: "ana", Kind: chat.KindCall, Ext: ext("missed")})
+		r.expect(0, "bo/phone Ana | Ana: call")
 	})
 }

@@ -45,6 +45,8 @@ type Notification struct {
 	ID      string // opaque; the same when it is sent again
 	Topic   string // opaque name of the conversation, 32 characters: a newer one replaces an older
 	About   string
+	Call    string // about a call that rings
+	Exp     int64  // ms since 1970: it rings until then
 	Conv    string
 	Seq     uint64 // newest event that it tells of
 	Count   int    // messages

@@ -18,6 +18,7 @@ type phrases struct {
 	in        string // %[1]s: all of it so far; %[2]s: the group's title
 	mention   string // %s: who
 	call      string // %s: who
+	ring      string
 	convs     string // %[1]s: all of it so far; %[2]d: conversations
 	test      string
 }
@@ -28,16 +29,16 @@ func phrasesOf(lang string) *phrases {
 	switch primary {
 	case "de":
 		return &phrases{"%s und %s", "%[1]s, %[2]s und %[3]d weitere", "%[1]s, %[2]s und 1 weitere Person", "1 Nachricht", "%s Nachrichten",
-			"%[1]s in %[2]s", "%s hat dich erwähnt", "%s: Anruf", "%[1]s in %[2]d Unterhaltungen", "Benachrichtigungen kommen an"}
+			"%[1]s in %[2]s", "%s hat dich erwähnt", "%s: Anruf", "Anruf …", "%[1]s in %[2]d Unterhaltungen", "Benachrichtigungen kommen an"}
 	case "fr":
 		return &phrases{"%s et %s", "%[1]s, %[2]s et %[3]d autres", "%[1]s, %[2]s et 1 autre personne", "1 message", "%s messages",
-			"%[1]s dans %[2]s", "%s vous a mentionné", "%s : appel", "%[1]s dans %[2]d conversations", "Les notifications arrivent"}
+			"%[1]s dans %[2]s", "%s vous a mentionné", "%s : appel", "Appel entrant", "%[1]s dans %[2]d conversations", "Les notifications arrivent"}
 	case "es":
 		return &phrases{"%s y %s", "%[1]s, %[2]s y %[3]d más", "%[1]s, %[2]s y 1 más", "1 mensaje", "%s mensajes",
-			"%[1]s en %[2]s", "%s te mencionó", "%s: llamada", "%[1]s en %[2]d conversaciones", "Las notificaciones llegan"}
+			"%[1]s en %[2]s", "%s te mencionó", "%s: llamada", "Llamada entrante", "%[1]s en %[2]d conversaciones", "Las notificaciones llegan"}
 	}
 	return &phrases{"%s and %s", "%[1]s, %[2]s and %[3]d others", "%[1]s, %[2]s and 1 other", "1 message", "%s messages",
-		"%[1]s in %[2]s", "%s mentioned you", "%s: call", "%[1]s in %[2]d conversations", "Notifications arrive"}
+		"%[1]s in %[2]s", "%s mentioned you", "%s: call", "Incoming call", "%[1]s in %[2]d conversations", "Notifications arrive"}
 }
 
 // who joins the senders' names: two of them at most are named. total is how many senders there are.

@@ -87,6 +87,9 @@ func (c *call) storeBlock(op chat.Op, other string, mine storage.Block, pair *co
 	if err != nil {
 		return err
 	}
+	if op == chat.OpBlock && c.o.Calls != nil {
+		c.o.Calls.Left(chat.DirectID(c.User, other), c.User)
+	}
 	return c.o.Profiles.Refresh(c.User, other)
 }
 

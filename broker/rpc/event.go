@@ -17,6 +17,7 @@ func eventMethods() map[string]method {
 		"edits":       with(edits),
 		"pins":        with(pins),
 		"hide":        with(hide),
+		"hidden":      with(hidden),
 		"forward":     with(forward),
 		"conv.update": with(convUpdate),
 	}

@@ -287,6 +287,14 @@ func TestHide(t *testing.T) {
 	hidden, err = storage.Hidden(s.store, "bob", "crew", seq+1, seq+9)
 	must(t, err)
 	want(t, "hidden behind it", hidden, nil)
+	s.same(string(s.call("bob", "hidden", `{}`).OK), fmt.Sprintf(`{"hidden":[{"conv":"crew","seq":%d}],"more":false}`, seq))
+	s.same(string(s.call("cas", "hidden", `{}`).OK), `{"hidden":[],"more":false}`)
+	s.ok("bob", "hide", fmt.Sprintf(`{"conv":"crew","seq":%d}`, reply), nil)
+	s.same(string(s.call("bob", "hidden", `{"limit":1}`).OK), fmt.Sprintf(`{"hidden":[{"conv":"crew","seq":%d}],"after":"crew/%d","more":true}`, seq, seq))
+	s.same(string(s.call("bob", "hidden", fmt.Sprintf(`{"limit":1,"after":"crew/%d"}`, seq)).OK), fmt.Sprintf(`{"hidden":[{"conv":"crew","seq":%d}],"more":false}`, reply))
+	for _, after := range []string{"crew", "crew/", "crew/x", "/", "crew/-1"} {
+		s.refused("bob", "hidden", fmt.Sprintf(`{"after":%q}`, after), chat.BadRequest, "after is that of the page before")
+	}
 }
 
 // A forwarded post tells of its origin what the conversation that it comes from allows, and of private ones

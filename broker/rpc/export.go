@@ -56,6 +56,8 @@ type exportProfile struct {
 	Receipts bool   `json:"receipts"`
 	LastSeen bool   `json:"lastseen"`
 	Messages string `json:"messages,omitempty"`
+	Calls    string `json:"calls,omitempty"`
+	Relay    string `json:"relay,omitempty"`
 	Modified int64  `json:"modified,omitempty"`
 }
 
@@ -190,7 +192,7 @@ func (x *exporter) facts(string) (more bool, err error) {
 		return false, err
 	}
 	items = append(items, &exportItem{Type: "profile", Profile: &exportProfile{
-		p.Name, p.Avatar, p.State, p.Text, p.Seen, !p.NoRead, !p.NoSeen, p.Messages.String(), p.Modified,
+		p.Name, p.Avatar, p.State, p.Text, p.Seen, !p.NoRead, !p.NoSeen, p.Messages.String(), p.Calls.String(), p.Relay.String(), p.Modified,
 	}})
 	devices, err := x.c.o.Devices.Devices(x.user)
 	if err != nil {

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	"github.com/petrelchat/petrel/broker/auth"
 	"github.com/petrelchat/petrel/broker/delivery"
@@ -75,6 +76,30 @@ type Push interface {
 	Test(user, name string) error
 	UserSettings(user string) (notify.UserSettings, error)
 	UpdateSettings(user string, change func(*notify.UserSettings)) (notify.UserSettings, error)
+}
+
+// Calls answers what is asked about calls.
+type Calls interface {
+	// State returns the live calls that concern a user, or one of them, as {"calls":[…]}.
+	State(ctx context.Context, user, call string) (payload []byte, err error)
+	// Takes reports whether the user takes part in the call, or is being called.
+	Takes(user, call string) bool
+	// Left ends a user's part in the call of a conversation.
+	Left(conv, user string)
+}
+
+// ICE names the servers that a device finds a way to others with.
+type ICE interface {
+	// Servers returns them with credentials for one user and call ("": one that is still to begin), and how long
+	// these are valid.
+	Servers(user, call string) (servers []ICEServer, ttl time.Duration, err error)
+}
+
+// ICEServer is an RTCIceServer, as WebRTC has it.
+type ICEServer struct {
+	URLs       []string `json:"urls"`
+	Username   string   `json:"username,omitempty"`
+	Credential string   `json:"credential,omitempty"`
 }
 
 var (

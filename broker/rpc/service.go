@@ -40,6 +40,9 @@ type Options struct {
 	Bots     Bots
 	// Push tells those who are away; nil: that is not offered.
 	Push Push
+	// Calls are audio and video calls; nil: they are not offered.
+	Calls Calls
+	ICE   ICE // nil: there are no servers to name
 	// PublicURL is where people reach this server with a browser, without a slash at its end; nil or "": nowhere.
 	PublicURL func() string
 	Log       *slog.Logger
@@ -121,6 +124,7 @@ func New(o Options) *Service {
 	maps.Copy(s.methods, programMethods(&o))
 	maps.Copy(s.methods, searchMethods(&o))
 	maps.Copy(s.methods, pushMethods(&o))
+	maps.Copy(s.methods, callMethods(&o))
 	for _, name := range o.Admin.Methods() {
 		s.methods[name] = administrative
 	}

@@ -27,6 +27,8 @@ type userView struct {
 	Receipts *bool              `json:"receipts,omitempty"` // own profile only
 	LastSeen *bool              `json:"lastseen,omitempty"` // own profile only
 	Messages string             `json:"messages,omitempty"` // own profile only; left out: as the server has it
+	Calls    string             `json:"calls,omitempty"`    // the same
+	Relay    string             `json:"relay,omitempty"`    // own profile only; left out: never
 	Presence *protocol.Presence `json:"presence,omitempty"`
 	Bot      bool               `json:"bot,omitempty"`
 }
@@ -52,6 +54,7 @@ func (c *call) profile(user string) (any, error) {
 	if user == c.User {
 		shows, seen := !rec.NoRead, !rec.NoSeen
 		view.Receipts, view.LastSeen, view.Messages = &shows, &seen, rec.Messages.String()
+		view.Calls, view.Relay = rec.Calls.String(), rec.Relay.String()
 	}
 	if presence, ok := c.o.Profiles.Seen(c.User, user); ok {
 		view.Presence = &presence
@@ -68,6 +71,8 @@ type userUpdateParams struct {
 	Receipts *bool   `json:"receipts"`
 	LastSeen *bool   `json:"lastseen"`
 	Messages *string `json:"messages"`
+	Calls    *string `json:"calls"`
+	Relay    *string `json:"relay"`
 }
 
 // userUpdate changes the caller's profile. An empty avatar takes it away.
@@ -87,6 +92,10 @@ func userUpdate(c *call, p *userUpdateParams) (any, error) {
 			return nil, chat.Refuse(chat.BadRequest, "messages is anyone, requests or shared; empty: as the server has it")
 		}
 	}
+	calls, relay, err := p.ofCalls()
+	if err != nil {
+		return nil, err
+	}
 	if *p != (userUpdateParams{}) {
 		err := c.o.Profiles.UpdateProfile(c.User, func(rec *storage.Profile) {
 			if p.Name != nil {
@@ -104,6 +113,12 @@ func userUpdate(c *call, p *userUpdateParams) (any, error) {
 			if p.Messages != nil {
 				rec.Messages = messages
 			}
+			if p.Calls != nil {
+				rec.Calls = calls
+			}
+			if p.Relay != nil {
+				rec.Relay = relay
+			}
 			rec.Modified = c.now
 		})
 		if err != nil {
@@ -111,6 +126,22 @@ func userUpdate(c *call, p *userUpdateParams) (any, error) {
 		}
 	}
 	return c.profile(c.User)
+}
+
+// ofCalls reads who may call, and when media are relayed.
+func (p *userUpdateParams) ofCalls() (calls chat.Callers, relay chat.Relay, err error) {
+	ok := true
+	if p.Calls != nil && *p.Calls != "" {
+		if calls, ok = chat.ParseCallers(*p.Calls); !ok {
+			return 0, 0, chat.Refuse(chat.BadRequest, "calls is anyone, accepted or nobody; empty: as the server has it")
+		}
+	}
+	if p.Relay != nil && *p.Relay != "" {
+		if relay, ok = chat.ParseRelay(*p.Relay); !ok {
+			return 0, 0, chat.Refuse(chat.BadRequest, "relay is always, until-accepted or never; empty: never")
+		}
+	}
+	return calls, relay, nil
 }
 
 func printable(s string) bool {

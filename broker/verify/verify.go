@@ -67,7 +67,7 @@ type Summary struct {
 	Sessions, Positions, Filters        int64
 	Refs, Messages, Retained, Wills     int64
 	Accounts, Tokens, Profiles, Audited int64
-	Bots, Webhooks                      int64
+	Bots, Webhooks, Calls               int64
 	Journal                             int64
 
 	Warnings, Errors int64
@@ -91,7 +91,7 @@ func Check(r storage.Reader, report func(Problem)) (Summary, error) {
 	for _, part := range []func(){
 		c.sessionIDs, // first: others ask whether a session is there
 		c.logs, c.conversations, c.members, c.memberships, c.gate, c.cursors, c.reads, c.retryKeys, c.expiring, c.strayViews, c.hidden,
-		c.contacts, c.blocks, c.private,
+		c.contacts, c.blocks, c.private, c.calls,
 		c.sessions, c.sessionEnds, c.positions, c.filters, c.packetIDs, c.reserved, c.journal,
 		c.refs, c.messages, c.retained, c.wills,
 		c.accounts, c.tokens, c.bots, c.webhooks, c.profiles, c.audit, c.strangers,
@@ -210,7 +210,7 @@ func (c *checker) strangers() {
 		storage.SpaceRequest, storage.SpaceInvite, storage.SpaceCode,
 		storage.SpaceAct, storage.SpaceReaction, storage.SpaceThread, storage.SpaceThreadSum, storage.SpacePin, storage.SpaceHidden,
 		storage.SpaceContact, storage.SpaceBlock, storage.SpaceSetting, storage.SpaceReport, storage.SpaceUntold, storage.SpaceErasing, storage.SpaceDerived,
-		storage.SpacePush, storage.SpaceNotice,
+		storage.SpacePush, storage.SpaceNotice, storage.SpaceCall, storage.SpaceSignal,
 	}
 	for s := 1; s < 256; s++ {
 		if slices.Contains(known, storage.Space(s)) {

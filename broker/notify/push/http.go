@@ -30,6 +30,8 @@ type Payload struct {
 	Private bool   `json:"private,omitempty"`
 	User    string `json:"user,omitempty"` // webhooks: whose notification it is
 	Device  string `json:"device,omitempty"`
+	Call    string `json:"call,omitempty"` // it rings
+	Exp     int64  `json:"exp,omitempty"`  // until then, ms
 }
 
 // payload is what one notification says.
@@ -37,6 +39,7 @@ func payload(n *notify.Notification) Payload {
 	return Payload{
 		V: 1, ID: n.ID, Topic: n.Topic, About: n.About, Conv: n.Conv, Seq: n.Seq, Count: n.Count,
 		Title: n.Title, Body: n.Body, Text: n.Text, Badge: n.Badge, At: n.At, Private: n.Private,
+		Call: n.Call, Exp: n.Exp,
 	}
 }
 

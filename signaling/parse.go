@@ -1,0 +1,214 @@
+package signaling
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"slices"
+
+	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/signaling/call"
+	"github.com/petrelchat/petrel/signaling/sdp"
+)
+
+// MaxPayload and MaxSignal are the most bytes of a payload on c/{conv}/call and k/{call}/{verb}, and on k/{call}/signal.
+const (
+	MaxPayload = 16 << 10
+	MaxSignal  = 32 << 10
+)
+
+// maxCandidates is how many candidates one signal has at most.
+const maxCandidates = 32
+
+// maxWant bounds what a party says it wants of the SFU, in bytes.
+const maxWant = 2 << 10
+
+// fields are those of all verbs: they are read at once, so that each has one meaning and one bound.
+type fields struct {
+	Media  *[]string       `json:"media"`
+	ID     string          `json:"id"`
+	Ring   []string        `json:"ring"`
+	Device bool            `json:"device"`
+	Reason string          `json:"reason"`
+	Party  string          `json:"party"`
+	Seq    uint64          `json:"seq"`
+	Hears  []string        `json:"hears"`
+	Fresh  bool            `json:"fresh"`
+	To     string          `json:"to"`
+	Type   string          `json:"type"`
+	Body   json.RawMessage `json:"body"`
+}
+
+// parse reads a payload; nothing is the same as {}.
+func (s *Service) parse(payload []byte, limit int) (*fields, call.Media, error) {
+	f := &fields{}
+	if len(payload) > limit {
+		return nil, 0, chat.Refuse(chat.TooLarge, "the payload has at most %d bytes", limit)
+	}
+	if len(bytes.TrimSpace(payload)) > 0 {
+		if err := json.Unmarshal(payload, f); err != nil {
+			return nil, 0, chat.Refuse(chat.BadRequest, "the payload is no JSON object with the fields of the verb")
+		}
+	}
+	switch {
+	case len(f.ID) > 64:
+		return nil, 0, chat.Refuse(chat.BadRequest, "id has at most 64 bytes")
+	case len(f.Ring) > s.limits.Parties:
+		return nil, 0, chat.Refuse(chat.BadRequest, "ring names at most %d users", s.limits.Parties)
+	case len(f.Hears) > s.limits.Parties:
+		return nil, 0, chat.Refuse(chat.BadRequest, "hears names at most %d parties", s.limits.Parties)
+	case f.Party != "" && !validParty(f.Party):
+		return nil, 0, chat.Refuse(chat.BadRequest, "party is the id of a party: 8 characters")
+	case f.Device && f.Reason != "":
+		return nil, 0, chat.Refuse(chat.BadRequest, "a reason is for all devices: leave out device or reason")
+	}
+	for _, u := range f.Ring {
+		if !chat.ValidUser(u) {
+			return nil, 0, chat.Refuse(chat.BadRequest, "ring is a list of user ids")
+		}
+	}
+	media, err := readMedia(f.Media)
+	return f, media, err
+}
+
+func readMedia(names *[]string) (call.Media, error) {
+	if names == nil {
+		return 0, nil
+	}
+	if len(*names) > 8 {
+		return 0, chat.Refuse(chat.BadRequest, "media names each kind once")
+	}
+	return call.ParseMedia(*names)
+}
+
+// signal is what one party has for another one.
+type signal struct {
+	kind  string
+	body  json.RawMessage // as it is passed on
+	plain []byte          // for the SFU: SDP, or JSON
+	media call.Media      // negotiate
+	said  bool            // media was there
+	hold  *bool
+}
+
+// readSignal checks what a party sends. Nothing of it gets into an error.
+func readSignal(f *fields) (*signal, error) {
+	sig := &signal{kind: f.Type}
+	switch f.Type {
+	case "offer", "answer":
+		return sig, sig.description(f.Body, f.To == call.SFUParty)
+	case "candidates":
+		return sig, sig.candidates(f.Body)
+	case "negotiate":
+		return sig, sig.negotiate(f.Body)
+	}
+	return nil, chat.Refuse(chat.BadRequest, "type is offer, answer, candidates or negotiate")
+}
+
+func (sig *signal) description(body json.RawMessage, toSFU bool) error {
+	bounds := sdp.Peer()
+	if toSFU {
+		bounds = sdp.SFU()
+	}
+	var text string
+	var z struct{ Z *string }
+	switch {
+	case json.Unmarshal(body, &text) == nil && text != "":
+		sig.plain = []byte(text)
+		sig.body = mustJSON(text)
+	case json.Unmarshal(body, &z) == nil && z.Z != nil:
+		raw, err := decode64(*z.Z)
+		if err != nil {
+			return chat.Refuse(chat.BadRequest, "z is base64 of raw deflate")
+		}
+		if sig.plain, err = sdp.Inflate(raw, bounds.Bytes); err != nil {
+			return chat.Refuse(chat.BadRequest, "z: %s", err.Error())
+		}
+		sig.body = mustJSON(map[string]string{"z": *z.Z})
+	default:
+		return chat.Refuse(chat.BadRequest, `the body of an %s is SDP, as a string or {"z": base64 of raw deflate}`, sig.kind)
+	}
+	if err := sdp.Check(sig.plain, bounds); err != nil {
+		return chat.Refuse(chat.BadRequest, "the SDP of the %s: %s", sig.kind, err.Error())
+	}
+	return nil
+}
+
+func decode64(s string) ([]byte, error) {
+	for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
+		if b, err := e.DecodeString(s); err == nil {
+			return b, nil
+		}
+	}
+	return nil, base64.CorruptInputError(0)
+}
+
+type candidate struct {
+	C   string  `json:"c"`
+	M   *uint16 `json:"m,omitempty"`
+	Mid *string `json:"mid,omitempty"`
+}
+
+// UnmarshalJSON takes the line alone too.
+func (c *candidate) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &c.C)
+	}
+	type plain candidate
+	return json.Unmarshal(b, (*plain)(c))
+}
+
+func (sig *signal) candidates(body json.RawMessage) error {
+	var all []candidate
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &all); err != nil {
+			return chat.Refuse(chat.BadRequest, `the body of candidates is a list of lines or {"c","m","mid"}, or null at their end`)
+		}
+	}
+	if len(all) > maxCandidates {
+		return chat.Refuse(chat.BadRequest, "candidates come at most %d at a time", maxCandidates)
+	}
+	for i := range all {
+		if err := sdp.CheckCandidate(all[i].C); err != nil {
+			return chat.Refuse(chat.BadRequest, "candidate %d: %s", i+1, err.Error())
+		}
+		if m := all[i].Mid; m != nil && len(*m) > 64 {
+			return chat.Refuse(chat.BadRequest, "candidate %d: mid has at most 64 bytes", i+1)
+		}
+	}
+	if len(all) == 0 {
+		sig.body = json.RawMessage("null")
+	} else {
+		sig.body = mustJSON(all)
+	}
+	sig.plain = sig.body
+	return nil
+}
+
+type negotiation struct {
+	Media *[]string       `json:"media,omitempty"`
+	Hold  *bool           `json:"hold,omitempty"`
+	Want  json.RawMessage `json:"want,omitempty"`
+}
+
+func (sig *signal) negotiate(body json.RawMessage) error {
+	var n negotiation
+	if len(body) == 0 || json.Unmarshal(body, &n) != nil {
+		return chat.Refuse(chat.BadRequest, `the body of negotiate is {"media","hold","want"}`)
+	}
+	if len(n.Want) > maxWant {
+		return chat.Refuse(chat.BadRequest, "want has at most %d bytes", maxWant)
+	}
+	var err error
+	if sig.media, err = readMedia(n.Media); err != nil {
+		return err
+	}
+	if n.Media != nil {
+		names := sig.media.Names()
+		n.Media = &names
+	}
+	sig.said, sig.hold = n.Media != nil, n.Hold
+	sig.body = mustJSON(n)
+	sig.plain = slices.Clone(sig.body)
+	return nil
+}

@@ -1,0 +1,132 @@
+package sfu
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Two connections of a real browser: one sends a fake camera in three layers and a microphone, the other one gets them, first
+// with the best layer, then with little allowed.
+const chromiumPage = `<!doctype html><script>
+const post = (path, v) => fetch(path, {method: "POST", body: JSON.stringify(v)});
+const log = v => post("/log", v);
+async function join(id, setup) {
+  const pc = new RTCPeerConnection();
+  pc.sfu = pc.createDataChannel("sfu");
+  pc.data = pc.createDataChannel("data");
+  pc.heard = [];
+  pc.sfu.onmessage = e => pc.heard.push(JSON.parse(e.data));
+  await setup(pc);
+  await pc.setLocalDescription(await pc.createOffer());
+  const r = await post("/offer/" + id, pc.localDescription.sdp);
+  const sdp = await r.text();
+  if (!r.ok) throw new Error(sdp);
+  await pc.setRemoteDescription({type: "answer", sdp});
+  return pc;
+}
+async function until(what, cond) {
+  for (let i = 0; i < 150; i++) {
+    if (await cond()) return;
+    await new Promise(r => setTimeout(r, 100));
+  }
+  throw new Error(what);
+}
+const stat = async (pc, kind) => {
+  for (const s of (await pc.getStats()).values()) if (s.type === "inbound-rtp" && s.kind === kind) return s;
+  return {};
+};
+(async () => {
+  const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 1280, height: 720}});
+  const ann = await join("ann", async pc => {
+    pc.addTransceiver(media.getAudioTracks()[0], {direction: "sendonly"});
+    pc.addTransceiver(media.getVideoTracks()[0], {direction: "sendonly", sendEncodings: [
+      {rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150000}, {rid: "h", scaleResolutionDownBy: 2, maxBitrate: 400000}, {rid: "f", maxBitrate: 900000}]});
+  });
+  const bob = await join("bob", async pc => {
+    pc.addTransceiver("audio", {direction: "recvonly"});
+    pc.addTransceiver("video", {direction: "recvonly"});
+  });
+  await until("audio", async () => (await stat(bob, "audio")).packetsReceived > 50);
+  await until("video", async () => (await stat(bob, "video")).framesDecoded > 10);
+  await until("slots", async () => bob.heard.some(m => m.kind === "slots" && m.slots.some(s => s.media === "video" && s.party === "ann")));
+  await until("a better layer than the least", async () => (await stat(bob, "video")).frameHeight > 180);
+  const before = await stat(bob, "video");
+  bob.sfu.send(JSON.stringify({kind: "want", limit: 160000}));
+  await until("the least layer", async () => (await stat(bob, "video")).frameHeight === 180);
+  const at = (await stat(bob, "video")).framesDecoded;
+  await until("video goes on", async () => (await stat(bob, "video")).framesDecoded > at + 10);
+  const said = new Promise(r => bob.data.onmessage = e => r(e.data));
+  ann.data.send("hello");
+  if (await said !== "\x03annhello") throw new Error("message");
+  const end = await stat(bob, "video");
+  await post("/done", {ok: true, from: before.frameHeight, decoded: end.framesDecoded, lost: end.packetsLost, freezes: end.freezeCount, nack: end.nackCount, pli: end.pliCount});
+})().catch(e => post("/done", {ok: false, error: String(e)}));
+</script>`
+
+func TestChromium(t *testing.T) {
+	bin, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("no chromium here")
+	}
+	var mu sync.Mutex
+	answers := map[string]chan string{"ann": make(chan string, 8), "bob": make(chan string, 8)}
+	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(_, party, kind string, body []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if kind == "answer" {
+			answers[party] <- string(body)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	done := make(chan string, 1)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, chromiumPage) })
+	mux.HandleFunc("POST /offer/{id}", func(w http.ResponseWriter, r *http.Request) {
+		var offer string
+		if err := json.NewDecoder(r.Body).Decode(&offer); err != nil {
+			http.Error(w, err.Error(), 400)
+			return
+		}
+		if err := s.Signal("c", r.PathValue("id"), "user", "offer", []byte(offer)); err != nil {
+			http.Error(w, err.Error()+"\n"+offer, 400)
+			return
+		}
+		_, _ = io.WriteString(w, <-answers[r.PathValue("id")])
+	})
+	mux.HandleFunc("POST /done", func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		done <- string(b)
+	})
+	web := httptest.NewServer(mux)
+	defer web.Close()
+	args := []string{"--headless=new", "--disable-gpu", "--no-first-run", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+		"--user-data-dir=" + t.TempDir(), "--autoplay-policy=no-user-gesture-required"}
+	if os.Getuid() == 0 {
+		args = append(args, "--no-sandbox")
+	}
+	cmd := exec.CommandContext(t.Context(), bin, append(args, web.URL)...)
+	if err := cmd.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	select {
+	case got := <-done:
+		t.Log(got)
+		var v struct{ Ok bool }
+		if err := json.Unmarshal([]byte(got), &v); err != nil || !v.Ok {
+			t.Fatal(got)
+		}
+	case <-time.After(90 * time.Second):
+		t.Fatal("the browser said nothing")
+	}
+}
