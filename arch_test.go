@@ -47,6 +47,7 @@ var layers = map[string]int{
 	"signaling/relay":     2,
 	"hooks":               3,
 	"client":              3,
+	"client/calls":        4, // above the client, beside it: who makes no calls links no WebRTC
 	"broker":              4,
 	"cmd":                 5,
 	"web":                 5,
@@ -157,6 +158,11 @@ var walls = []wall{
 		to: func(imp string) bool {
 			return ours("storage", "broker", "hooks", "signaling")(imp) || external("github.com/mochi-mqtt/server")(imp)
 		},
+	},
+	{
+		why:  "an application that makes no calls links no WebRTC; nor does what has nothing to do with media",
+		from: not(under("client/calls", "signaling", "cmd", "examples", "e2e", "bench", "crash")),
+		to:   external("github.com/pion"),
 	},
 	{
 		why:  "what tests are made of is in no program",
@@ -366,6 +372,8 @@ func TestWallsStand(t *testing.T) {
 		{"broker", module + "/client", true}, {"cmd/petrel", module + "/client", false},
 		{"hooks", module + "/signaling", true}, {"broker", module + "/signaling", false}, {"broker/hub", module + "/signaling", true},
 		{"cmd/petrel", module + "/internal/petreltest", true},
+		{"client", "github.com/pion/webrtc/v4", true}, {"client/internal/link", "github.com/pion/sdp/v3", true}, {"client/calls/media", "github.com/pion/webrtc/v4", false},
+		{"client/calls", module + "/signaling/sdp", true},
 		{"internal/words", module + "/chat", true}, {"internal/words", "golang.org/x/text/unicode/norm", false}, {"internal/words", "unicode/utf8", false},
 		{"client", module + "/broker/auth", true}, {"broker/auth", module + "/broker/config", true},
 	} {

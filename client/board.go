@@ -20,6 +20,8 @@ type board struct {
 	line    error             // why there is no connection
 	plaint  [complaints]error // what is wrong although there is one
 	owed    map[string]uint64
+	queued  int // of the outbox; below 0 for a moment when what a message's end changed is told before what its beginning did
+	failed  int
 	base    int // events that came since the connection began
 	all     int // … since the client was opened
 	changed chan struct{}
@@ -73,13 +75,22 @@ func (b *board) stored(fault error) {
 	}
 }
 
-// moved takes what a change did.
+// begin shows what waited in the outbox when the client was opened.
+func (b *board) begin(queued, failed int) {
+	b.set(func(s *Status) {
+		b.queued, b.failed = queued, failed
+		s.State, s.Queued, s.Failed = Connecting, queued, failed
+	})
+}
+
+// moved takes what a change did. Changes are told in any order.
 func (b *board) moved(queued, failed, covered int, whole []string) (done bool) {
 	if queued == 0 && failed == 0 && covered == 0 && len(whole) == 0 {
 		return false
 	}
 	b.set(func(s *Status) {
-		s.Queued, s.Failed = max(s.Queued+queued, 0), max(s.Failed+failed, 0)
+		b.queued, b.failed = b.queued+queued, b.failed+failed
+		s.Queued, s.Failed = max(b.queued, 0), max(b.failed, 0)
 		for _, conv := range whole {
 			if _, ok := b.owed[conv]; ok {
 				delete(b.owed, conv)

@@ -191,7 +191,7 @@ func (c *Client) count(ctx context.Context) error {
 		queued = all - failed - sent
 		return err
 	})
-	c.board.set(func(s *Status) { s.State, s.Queued, s.Failed = Connecting, queued, failed })
+	c.board.begin(queued, failed)
 	return err
 }
 

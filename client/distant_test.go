@@ -113,6 +113,9 @@ func TestPastBounds(t *testing.T) {
 	conv := ann.Direct("ann")
 	for i := range 2600 {
 		ann.send(conv, num(i))
+		if i%500 == 0 {
+			ann.upToDate()
+		}
 	}
 	ann.upToDate()
 	p, err := ann.Past(soon(t), conv, 1, 500)

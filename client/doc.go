@@ -37,6 +37,10 @@
 // What has no store of its own is asked for: groups, members, invitations, search on the server, settings and so on. There is a typed
 // method for each request of the contract, see [Caller]; [Client.Call] is what they rest on.
 //
+// # Calls
+//
+// A device that was opened with [Options.Calls] rings: package client/calls makes audio and video calls on top of it.
+//
 // # Encryption and media
 //
 // Events pass through [Options.Codec] on their way out and in, attachments through [Options.Uploader].

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client/internal/link"
 	"github.com/petrelchat/petrel/client/store"
+	"github.com/petrelchat/petrel/protocol"
 )
 
 // handler hears of the connection.
@@ -62,6 +64,8 @@ type subscriber struct {
 	due   time.Time // when that is
 	tries int
 	late  bool // it granted something the second time
+
+	rang bool // the session subscribes to calls from before, and this program does not ring: it must not be taken for one that does
 }
 
 // codeLater is the reason code for what may be subscribed to later: the server's disk is full, or a quota used up [MQTT-3.9.3].
@@ -81,6 +85,7 @@ func (s *subscriber) load(ctx context.Context) error {
 		mark, err := r.Meta(metaSubscribed)
 		s.marked = mark != nil
 		s.certain = string(mark) == s.set()
+		s.rang = !s.calls.wanted && slices.Contains(strings.Fields(string(mark)), protocol.CallsTopic(s.me, ""))
 		return err
 	})
 }
@@ -107,7 +112,8 @@ func (s *subscriber) up(present bool) {
 	if !present {
 		s.certain = false
 	}
-	certain := s.certain
+	certain, rang := s.certain, s.rang && present
+	s.rang = false
 	s.owed, s.tries, s.late = nil, 0, false
 	s.mu.Unlock()
 	if certain {
@@ -115,6 +121,24 @@ func (s *subscriber) up(present bool) {
 		return
 	}
 	s.subscribe(s.subscriptions())
+	if rang {
+		s.fallSilent()
+	}
+}
+
+// fallSilent ends the subscriptions of a program that rang.
+func (s *subscriber) fallSilent() {
+	topics := []string{protocol.CallsTopic(s.me, ""), protocol.CallsTopic(s.me, "+")}
+	err := s.line.UnsubscribeFunc(topics, func(_ []byte, err error) {
+		if err != nil { // once more on the next connection
+			s.mu.Lock()
+			s.rang, s.certain = true, false
+			s.mu.Unlock()
+		}
+	})
+	if err != nil {
+		s.log.Debug("not unsubscribed: the connection has ended", "error", err)
+	}
 }
 
 func (s *subscriber) subscribe(filters []link.Filter) {

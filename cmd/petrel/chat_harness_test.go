@@ -24,6 +24,7 @@ import (
 	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/client/store/memory"
 	"github.com/petrelchat/petrel/cmd/petrel/internal/vt"
+	"github.com/petrelchat/petrel/protocol"
 )
 
 var updateScreens = flag.Bool("update", false, "write the screens and transcripts of petrel chat anew")
@@ -34,7 +35,7 @@ const (
 	quiet = 700 * time.Millisecond
 )
 
-// chatServer is a real server on loopback, in dev mode.
+// chatServer is a real server on loopback: in dev mode, or one that asks for passwords.
 type chatServer struct {
 	*broker.Server
 	t    *testing.T
@@ -43,12 +44,15 @@ type chatServer struct {
 	stop func()
 }
 
-func chatServe(t *testing.T) *chatServer {
+func chatServe(t *testing.T, change ...func(*config.Config)) *chatServer {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Data, cfg.Dev = t.TempDir(), true
+	cfg.Data, cfg.Dev, cfg.Auth.Argon2.Memory = t.TempDir(), true, 64<<10
 	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
 	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
+	for _, f := range change {
+		f(&cfg)
+	}
 	s := &chatServer{t: t, cfg: cfg}
 	s.start()
 	t.Cleanup(func() { s.stop() })
@@ -101,7 +105,11 @@ func (s *chatServer) account(name string) {
 func (s *chatServer) visit(name string) (c *client.Client, leave func()) {
 	s.t.Helper()
 	st := memory.New()
-	c, err := client.Open(s.t.Context(), client.Options{Server: "mqtt://" + s.addr, User: name, Device: name + "-phone", Store: st})
+	o := client.Options{Server: "mqtt://" + s.addr, User: name, Device: name + "-phone", Store: st}
+	if !s.cfg.Dev {
+		o.Credentials = client.Password("pw-" + name)
+	}
+	c, err := client.Open(s.t.Context(), o)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -109,6 +117,13 @@ func (s *chatServer) visit(name string) (c *client.Client, leave func()) {
 	defer cancel()
 	if err := c.Wait(ctx, func(st client.Status) bool { return st.State == client.UpToDate }); err != nil {
 		s.t.Fatal(name, "does not get connected:", err)
+	}
+	for there := false; !there; { // changes of who is there are gathered: others see it a moment later
+		me, err := c.Profiles().Get(ctx, name)
+		if err != nil {
+			s.t.Fatal(name, "does not come online:", err)
+		}
+		there = me.Presence != nil && me.Presence.State == protocol.StateOnline
 	}
 	return c, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), chatPatience)
@@ -347,18 +362,36 @@ func (p *screen) showsLine(texts ...string) {
 	})
 }
 
+// looks is what is seen now, and how it looks.
+func (p *screen) looks() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return masked(p.vt.Styled())
+}
+
 // golden waits until the screen is the one in the file. again, if given, is done from time to time: for what does not last.
 func (p *screen) golden(name string, again ...func()) {
 	p.t.Helper()
-	file := filepath.Join("testdata", "chat", name+".screen")
+	p.same(name+".screen", p.look, again...)
+}
+
+// goldenLooks is golden with colours and the like.
+func (p *screen) goldenLooks(name string) {
+	p.t.Helper()
+	p.same(name+".looks", p.looks)
+}
+
+func (p *screen) same(name string, look func() string, again ...func()) {
+	p.t.Helper()
+	file := filepath.Join("testdata", "chat", name)
 	if *updateScreens {
 		p.settle()
-		writeGolden(p.t, file, p.look())
+		writeGolden(p.t, file, look())
 		return
 	}
 	want := readGolden(p.t, file)
 	timeout := time.After(chatPatience)
-	for p.look() != want {
+	for look() != want {
 		select {
 		case <-p.on:
 		case <-time.After(quiet):
@@ -366,7 +399,7 @@ func (p *screen) golden(name string, again ...func()) {
 				f()
 			}
 		case <-timeout:
-			p.t.Fatalf("%s (-want +got):\n%s", name, cmp.Diff(want, p.look()))
+			p.t.Fatalf("%s (-want +got):\n%s", name, cmp.Diff(want, look()))
 		}
 	}
 }

@@ -42,6 +42,22 @@ func (s *chatServer) plain(env []string, args ...string) *lines {
 	return p
 }
 
+// readUp lets a user read what bob wrote, up to the last message, and leave: what is told of catching up, and when, depends on how
+// fast it goes.
+func (s *chatServer) readUp(env []string, last string) {
+	s.t.Helper()
+	p := s.plain(env, "--plain")
+	p.hears("up to date")
+	p.types("/to bob")
+	p.hears("-- bob")
+	p.types("/quit")
+	for p.next() {
+	}
+	if err := p.proc.Wait(); err != nil || !strings.Contains(p.all.String(), last) {
+		s.t.Errorf("%v, and this was read:\n%s", err, p.all.String())
+	}
+}
+
 // types types a line.
 func (p *lines) types(line string) {
 	p.t.Helper()
@@ -75,12 +91,26 @@ func (p *lines) next() bool {
 // end reads to the end, and compares the whole transcript.
 func (p *lines) end(name string) {
 	p.t.Helper()
+	p.endFrom("", name)
+}
+
+// endFrom compares what was said from the first line on that begins with a text: how much of catching up is told of depends on when
+// it began.
+func (p *lines) endFrom(first, name string) {
+	p.t.Helper()
 	for p.next() {
 	}
 	if err := p.proc.Wait(); err != nil {
 		p.t.Errorf("petrel chat --plain: %v\n%s", err, p.all.String())
 	}
-	got, file := masked(p.all.String()), filepath.Join("testdata", "chat", name+".transcript")
+	all := "\n" + masked(p.all.String())
+	p.same(name, all[max(strings.Index(all, "\n"+first), 0)+1:])
+}
+
+// same compares a transcript with the one in the file.
+func (p *lines) same(name, got string) {
+	p.t.Helper()
+	file := filepath.Join("testdata", "chat", name+".transcript")
 	if *updateScreens {
 		writeGolden(p.t, file, got)
 		return

@@ -17,6 +17,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/petrelchat/petrel/cmd/petrel/internal/termtext"
 )
 
 // connFlags say which server to talk to, and as whom. A password is never a flag: every user of the
@@ -185,7 +187,7 @@ func refusal(what string, code byte, reason string) error {
 	if reason == "" {
 		reason = reasonText(code)
 	}
-	return fmt.Errorf("%s: %s (0x%02X)", what, reason, code)
+	return fmt.Errorf("%s: %s (0x%02X)", what, cut(termtext.Line(reason), 512), code)
 }
 
 // reasonText is what a reason code means [MQTT5 §2.4].

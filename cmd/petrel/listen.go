@@ -11,6 +11,7 @@ import (
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
+	"github.com/petrelchat/petrel/client/store"
 	"github.com/petrelchat/petrel/cmd/petrel/internal/profile"
 	"github.com/petrelchat/petrel/cmd/petrel/internal/termtext"
 )
@@ -137,6 +138,7 @@ func (l *listener) update(ctx context.Context, u client.Update) error {
 	case client.UpdateMessages:
 		return l.conv(ctx, u.Conv)
 	case client.UpdateOwn:
+		l.Forget(store.OwnLog, u.Event.Seq)
 		if l.c.Own && len(l.only) == 0 {
 			return l.own(u.Event)
 		}
@@ -209,6 +211,7 @@ func (l *listener) caughtUp(ctx context.Context) error {
 func (l *listener) heads(ctx context.Context) error {
 	err := l.each(ctx, func(c *client.Conversation) error {
 		l.last[c.ID] = c.Head
+		l.Forget(c.ID, c.Head)
 		return nil
 	})
 	if err != nil {
@@ -272,11 +275,13 @@ const page = 200
 // conv prints what is new in a conversation. It stops at a gap, which the client fills; then it is called again.
 func (l *listener) conv(ctx context.Context, conv string) error {
 	if len(l.only) > 0 && !slices.Contains(l.only, conv) {
+		l.Forget(conv, store.MaxSeq)
 		return nil
 	}
 	for {
 		events, end, err := l.next(ctx, conv)
 		if err != nil || end == 0 {
+			l.Forget(conv, l.last[conv]) // what came once more
 			return err
 		}
 		for i := range events {
@@ -288,6 +293,7 @@ func (l *listener) conv(ctx context.Context, conv string) error {
 		if err := l.remember(ctx, map[string]uint64{conv: end}); err != nil {
 			return err
 		}
+		l.Forget(conv, end)
 	}
 }
 

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/petrelchat/petrel/broker/config"
+	"github.com/petrelchat/petrel/client"
+	"github.com/petrelchat/petrel/client/store"
+	"github.com/petrelchat/petrel/cmd/petrel/internal/profile"
 )
 
 // TestListenLive: listen that keeps nothing misses nothing while it runs, over a restart of the server and with events that
@@ -84,5 +87,85 @@ func TestListenLive(t *testing.T) {
 	interrupt()
 	if got := <-code; got != 0 {
 		t.Errorf("listen exits with %d", got)
+	}
+}
+
+// TestListenStaysSmall: what listen has printed, or passes over, is not kept.
+func TestListenStaysSmall(t *testing.T) {
+	addr, stop, err := startServer(t.TempDir(), "", func(cfg *config.Config) { cfg.Dev = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, outEnd := io.Pipe()
+	errs, errsEnd := io.Pipe()
+	open := func(user string, out, err io.Writer) *talk {
+		t.Helper()
+		con := console{in: strings.NewReader(""), out: out, err: err, env: []string{"PETREL_HOME=" + t.TempDir(), "PETREL_PASSWORD=x"}}
+		f := talkFlags{Flags: profile.Flags{Server: "mqtt://" + addr, User: user}, Timeout: time.Minute}
+		tk, e := f.openUse(ctx, con, profile.Use{Store: profile.Nothing})
+		if e == nil {
+			e = tk.online(ctx)
+		}
+		if e != nil {
+			t.Fatal(e)
+		}
+		return tk
+	}
+	bob, carol := open("bob", outEnd, errsEnd), open("carol", io.Discard, io.Discard)
+	ann, other := open("ann", io.Discard, io.Discard), open("bob", io.Discard, io.Discard)
+	for _, tk := range []*talk{bob, carol, ann, other} {
+		var err error
+		defer tk.close(ctx, &err)
+	}
+
+	listening, interrupt := context.WithCancel(ctx)
+	l := &listener{talk: bob, c: &listenCmd{}, last: make(map[string]uint64), only: []string{bob.Direct("ann")}}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- l.run(listening)
+		outEnd.Close()
+	}()
+	if _, err := bufio.NewReader(errs).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	const many = 1000
+	send := func(from *talk, to, text string) {
+		t.Helper()
+		if _, err := from.Send(ctx, from.Direct(to), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sent := func(s client.Status) bool { return s.State == client.UpToDate && s.Queued == 0 }
+	for range many {
+		send(carol, "bob", "passed over")
+	}
+	if err := carol.Wait(ctx, sent); err != nil {
+		t.Fatal(err)
+	}
+	for i := range many {
+		send(ann, "bob", fmt.Sprint("message ", i))
+	}
+	lines := bufio.NewReader(out)
+	for range many {
+		if line, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, `{"conv":"ann~bob",`) {
+			t.Fatalf("%q %v", line, err)
+		}
+	}
+	interrupt()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	for _, conv := range []string{bob.Direct("ann"), bob.Direct("carol"), store.OwnLog} {
+		kept, err := bob.Events(ctx, conv, client.Page{Limit: 10 * many})
+		if err != nil || len(kept) > page {
+			t.Errorf("%d events of %s are kept, %v", len(kept), conv, err)
+		}
 	}
 }

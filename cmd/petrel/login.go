@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/cmd/petrel/internal/profile"
 )
 
@@ -74,7 +75,7 @@ func (c loginCmd) profile(env []string) (profile.Profile, error) {
 	if err != nil {
 		return p, err
 	}
-	p.Server, p.User = cmp.Or(c.Server, lookup(env, "PETREL_SERVER"), p.Server), cmp.Or(c.User, lookup(env, "PETREL_USER"), p.User)
+	p.Become(cmp.Or(c.Server, lookup(env, "PETREL_SERVER"), p.Server), cmp.Or(c.User, lookup(env, "PETREL_USER"), p.User))
 	for _, f := range []struct {
 		flag string
 		to   *string
@@ -92,11 +93,11 @@ func (c loginCmd) profile(env []string) (profile.Profile, error) {
 
 // check connects once.
 func (c loginCmd) check(ctx context.Context, con console, p profile.Profile) (err error) {
-	client, err := p.Open(ctx, profile.Use{Store: profile.Nothing, Tune: invisible})
+	cl, err := p.Open(ctx, profile.Use{Store: profile.Nothing, Tune: invisible})
 	if err != nil {
 		return err
 	}
-	t := &talk{Client: client, p: p, con: con, timeout: c.Timeout}
+	t := &talk{Client: cl, p: p, con: con, timeout: c.Timeout}
 	defer t.close(ctx, &err)
 	if err := t.online(ctx); err != nil {
 		return exitError{exitCode(err), fmt.Errorf("nothing is saved (--no-check saves it anyway): %w", err)}
@@ -202,16 +203,19 @@ func (c logoutCmd) Run(con console) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Remove(); err != nil {
+	remove := p.Remove
+	if c.All {
+		remove = p.RemoveAll
+	}
+	if err := remove(); errors.Is(err, client.ErrBusy) {
+		return notNow(fmt.Errorf("another petrel program of this user is at work, nothing was removed: end it and try again: %w", err))
+	} else if err != nil {
 		return err
 	}
 	t := talk{con: con, json: c.JSON}
 	gone := profileJSON{p.Name, p.User, p.Server, p.Path()}
 	if !c.All {
 		return t.say(gone, "forgot the password of %s; what was read and what waits to be sent is still in %s", p.User, p.Dir())
-	}
-	if err := os.RemoveAll(p.Dir()); err != nil {
-		return err
 	}
 	return t.say(gone, "forgot %s at %s", p.User, p.Server)
 }

@@ -3,7 +3,8 @@
 //
 // It exits with 0 when all went well, 1 when something was refused or failed, 2 when the command line, the
 // configuration or the profile is wrong, 3 when the server is away or a message is still queued, so that the
-// same may work later, and 4 when the credentials are wrong or something is not allowed.
+// same may work later, and 4 when the credentials are wrong or something is not allowed. Of calls, 5 means declined, 6 not
+// answered and 7 busy.
 package main
 
 import (
@@ -47,8 +48,10 @@ type cli struct {
 	Listen      listenCmd     `cmd:"" help:"Print what is written, as JSON lines." group:"As a user"`
 	History     historyCmd    `cmd:"" help:"Print a conversation." group:"As a user"`
 	Search      searchCmd     `cmd:"" help:"Find messages." group:"As a user"`
-	Call        callCmd       `cmd:"" help:"Make any request of the contract, for what has no command of its own." group:"As a user"`
+	RPC         rpcCmd        `cmd:"" name:"rpc" help:"Make any request of the contract, for what has no command of its own." group:"As a user"`
 	Who         whoCmd        `cmd:"" help:"Who people are, and who is there." group:"As a user"`
+	Call        callCmd       `cmd:"" help:"Call somebody, with files or a tone for what they hear and see." group:"As a user"`
+	Answer      answerCmd     `cmd:"" help:"Wait for calls and answer them." group:"As a user"`
 	Groups      groupsCmd     `cmd:"" help:"Groups, their settings, members and requests." group:"As a user"`
 	Invite      inviteCmd     `cmd:"" help:"Invitations to groups." group:"As a user"`
 	Completion  completionCmd `cmd:"" help:"Print a script that completes commands and flags in your shell."`
@@ -86,7 +89,7 @@ func run(ctx context.Context, args []string, con console) int {
 	var c cli
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("petrel"), kong.Writers(con.out, con.err), kong.UsageOnError(),
-		kong.Description("A durable chat server that any MQTT client can use. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, configuration or profile, 3 not now (the server is away, a message is queued), 4 not let in or not allowed."),
+		kong.Description("A durable chat server that any MQTT client can use. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, configuration or profile, 3 not now (the server is away, a message is queued), 4 not let in or not allowed; of calls 5 declined, 6 not answered, 7 busy."),
 		kong.Exit(func(code int) { exit = code; panic(exited{}) }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(con), kong.BindTo(con.out, (*io.Writer)(nil)))
 	if err != nil {

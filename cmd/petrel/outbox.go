@@ -128,7 +128,7 @@ type outboxRetryCmd struct {
 }
 
 func (c outboxRetryCmd) Run(ctx context.Context, con console) error {
-	return c.change(ctx, con, c.ID, "queued again", (*talk).retry)
+	return c.change(ctx, con, c.ID, "queued again as", (*talk).retry)
 }
 
 type outboxDiscardCmd struct {
@@ -140,18 +140,27 @@ func (c outboxDiscardCmd) Run(ctx context.Context, con console) error {
 	return c.change(ctx, con, c.ID, "discarded", (*talk).discard)
 }
 
-func (t *talk) cancel(ctx context.Context, id string) error  { return t.Cancel(ctx, id) }
-func (t *talk) retry(ctx context.Context, id string) error   { return t.Retry(ctx, id) }
-func (t *talk) discard(ctx context.Context, id string) error { return t.Discard(ctx, id) }
+// What follows returns the id that the message has then.
+
+func (t *talk) cancel(ctx context.Context, id string) (string, error) { return id, t.Cancel(ctx, id) }
+
+func (t *talk) retry(ctx context.Context, id string) (string, error) {
+	m, err := t.Retry(ctx, id)
+	return m.ID, err
+}
+
+func (t *talk) discard(ctx context.Context, id string) (string, error) {
+	return id, t.Discard(ctx, id)
+}
 
 // change does something with one message of the outbox.
-func (f talkFlags) change(ctx context.Context, con console, id, done string, do func(*talk, context.Context, string) error) (err error) {
+func (f talkFlags) change(ctx context.Context, con console, id, done string, do func(*talk, context.Context, string) (string, error)) (err error) {
 	t, err := f.open(ctx, con, mustKeepOffline)
 	if err != nil {
 		return err
 	}
 	defer t.close(ctx, &err)
-	if err := do(t, ctx, id); err != nil {
+	if id, err = do(t, ctx, id); err != nil {
 		return err
 	}
 	return t.say(struct {

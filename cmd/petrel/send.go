@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -256,22 +255,34 @@ func (c sendCmd) sendLines(ctx context.Context, t *talk, conv string) error {
 }
 
 func (c sendCmd) queueLines(ctx context.Context, t *talk, conv string, to chan<- client.Message) error {
-	lines := bufio.NewScanner(interruptible(ctx, t.con.in))
-	lines.Buffer(nil, maxText+2)
-	for n := 1; lines.Scan(); n++ {
-		if lines.Text() == "" {
+	lines := newLineGroups(interruptible(ctx, t.con.in))
+	for {
+		begin := lines.n
+		group, err := lines.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading standard input: %w", err)
+		}
+		var posts []client.Post
+		var at []int
+		for i, line := range group {
+			if line != "" {
+				posts, at = append(posts, client.Post{Text: line, Mentions: c.Mention, Expire: c.Expire}), append(at, begin+i+1)
+			}
+		}
+		if len(posts) == 0 {
 			continue
 		}
-		m, err := t.Post(ctx, conv, client.Post{Text: lines.Text(), Mentions: c.Mention, Expire: c.Expire})
-		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
+		sent, err := t.PostAll(ctx, conv, posts...)
+		for _, m := range sent {
+			to <- m // somebody receives until the end
 		}
-		to <- m // somebody receives until the end
+		if err != nil {
+			return fmt.Errorf("line %d: %w", at[len(sent)], err)
+		}
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("reading standard input: %w", err)
-	}
-	return nil
 }
 
 // settle waits for messages in turn. When the server is away for longer than --timeout the rest stays queued.

@@ -107,7 +107,8 @@ func (e eventJSON) MarshalJSON() ([]byte, error) {
 // reactionJSON is an emoji on a message.
 type reactionJSON struct {
 	Emoji string   `json:"emoji"`
-	Users []string `json:"users"`
+	Count int      `json:"count"`
+	Users []string `json:"users"` // the last of them
 }
 
 // messageJSON is a message as a person sees it: edits and reactions are part of it.
@@ -144,7 +145,7 @@ func newMessageJSON(m *client.Message) messageJSON {
 		Pinned: m.Pinned, Deleted: m.Deleted, State: m.State.String(), Delivered: m.Delivered, Read: m.Read, Of: m.Of, Code: m.Code, Reason: m.Reason,
 	}
 	for _, r := range m.Reactions {
-		j.Reactions = append(j.Reactions, reactionJSON{r.Emoji, r.Users})
+		j.Reactions = append(j.Reactions, reactionJSON{r.Emoji, r.Count, r.Users})
 	}
 	if m.Event.Member != nil {
 		j.Member = m.Event.Member.User
@@ -182,7 +183,7 @@ func messageLine(m *client.Message, now time.Time) string {
 		notes = append(notes, "pinned")
 	}
 	for _, r := range m.Reactions {
-		notes = append(notes, fmt.Sprintf("%s %d", termtext.Line(r.Emoji), len(r.Users)))
+		notes = append(notes, fmt.Sprintf("%s %d", termtext.Line(r.Emoji), r.Count))
 	}
 	switch m.State {
 	case client.StateQueued, client.StateSending:

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
+	"github.com/petrelchat/petrel/cmd/petrel/internal/termtext"
 	"github.com/petrelchat/petrel/protocol"
 )
 
@@ -41,11 +43,16 @@ func (c whoCmd) Run(ctx context.Context, con console) error {
 		l := t.newList("USER\tNAME\tSTATE\tLAST SEEN\tSTATUS")
 		bar := newProgress(con, "asking")
 		defer bar.end()
+		var unknown []error
 		for i, user := range users {
 			bar.show(i, len(users))
 			p, err := t.Profiles().Get(ctx, user)
 			if err != nil {
-				return fmt.Errorf("%s: %w", user, err)
+				unknown = append(unknown, fmt.Errorf("%s: %w", termtext.Line(user), err))
+				if !ofOne(err) {
+					break
+				}
+				continue
 			}
 			w := newWho(&p)
 			if c.Here && w.State != "online" && w.State != "away" {
@@ -60,8 +67,15 @@ func (c whoCmd) Run(ctx context.Context, con console) error {
 				return err
 			}
 		}
-		return l.end()
+		bar.end()
+		return errors.Join(append([]error{l.end()}, unknown...)...)
 	})
+}
+
+// ofOne reports whether an error is about the one who was asked about: others may be known.
+func ofOne(err error) bool {
+	no := new(chat.Refusal)
+	return errors.As(err, &no) && (no.Code == chat.NotFound || no.Code == chat.NotAuthorized || no.Code == chat.BadRequest)
 }
 
 func newWho(p *client.Profile) whoJSON {

@@ -311,17 +311,20 @@ func (l *Link) SubscribeFunc(filters []Filter, props []Property, done func(codes
 
 // Unsubscribe ends subscriptions and waits for the answer, as Subscribe.
 func (l *Link) Unsubscribe(ctx context.Context, topics ...string) ([]byte, error) {
+	return await(ctx, func(done func([]byte, error)) error { return l.UnsubscribeFunc(topics, done) })
+}
+
+// UnsubscribeFunc is Unsubscribe without waiting, as SubscribeFunc.
+func (l *Link) UnsubscribeFunc(topics []string, done func(codes []byte, err error)) error {
 	size := 16
 	for _, t := range topics {
 		if !validFilter(t) {
-			return nil, fmt.Errorf("%.80q is no filter", t)
+			return fmt.Errorf("%.80q is no filter", t)
 		}
 		size += 2 + len(t)
 	}
 	pk := &packets.Unsubscribe{Topics: topics, Properties: &packets.Properties{}}
-	return await(ctx, func(done func([]byte, error)) error {
-		return l.request(&outgoing{unsubscribe: pk, want: len(topics), size: size, codes: done})
-	})
+	return l.request(&outgoing{unsubscribe: pk, want: len(topics), size: size, codes: done})
 }
 
 func validFilter(t string) bool {

@@ -185,6 +185,14 @@ func (c *Client) Piece(ctx context.Context, conv string, after uint64) (first, l
 	return first, last, err
 }
 
+// Forget drops the events of a log up to a seq from a store that keeps nothing anyway, so that it does not grow while the program runs. A
+// store in a file keeps them.
+func (c *Client) Forget(conv string, upTo uint64) {
+	if m, ok := c.st.(*memory.Store); ok {
+		m.Forget(conv, upTo)
+	}
+}
+
 // Note keeps small values in the store, beside what the client keeps; nil removes one.
 func (c *Client) Note(ctx context.Context, notes map[string][]byte) error {
 	return c.st.Update(ctx, func(tx store.Tx) error {

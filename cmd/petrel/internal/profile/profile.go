@@ -93,15 +93,25 @@ func Load(f Flags, env []string) (Profile, error) {
 
 // override lets flags and environment take precedence over the file.
 func (p *Profile) override(f Flags, env []string) {
-	if f.Server != "" && f.Server != p.Server || f.User != "" && f.User != p.User {
-		// The password is for that server and that user, and nobody else's business.
-		p.Password, p.Token, p.Cert, p.Key, p.saved = "", "", "", "", false
-		p.Server, p.User = first(f.Server, p.Server), first(f.User, p.User)
-	}
+	p.Become(first(f.Server, p.Server), first(f.User, p.User))
 	if token, password := getenv(env, "PETREL_TOKEN"), getenv(env, "PETREL_PASSWORD"); token != "" || password != "" {
 		p.SetSecret(first(token, password), token != "")
 	}
 	p.CA = first(getenv(env, "PETREL_CA"), p.CA)
+}
+
+// Become makes it the profile of a user at a server. What was for another one does not come along: neither what shows who the user is, nor whom
+// to trust.
+func (p *Profile) Become(server, user string) {
+	if server == p.Server && user == p.User {
+		return
+	}
+	// The password is for that server and that user, and nobody else's business.
+	p.Password, p.Token, p.Cert, p.Key, p.saved = "", "", "", "", false
+	if server != p.Server {
+		p.CA = ""
+	}
+	p.Server, p.User = server, user
 }
 
 // Validate names what is wrong with the address or the user id.

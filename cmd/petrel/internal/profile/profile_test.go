@@ -240,3 +240,21 @@ func TestNames(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestBecome: what was for another user or server does not come along, what is for the same stays.
+func TestBecome(t *testing.T) {
+	full := Profile{Server: "mqtts://a", User: "ann", Password: "pw", Token: "tk", CA: "ca", Cert: "cert", Key: "key", saved: true}
+	for _, c := range []struct {
+		server, user string
+		want         Profile
+	}{
+		{"mqtts://a", "ann", full},
+		{"mqtts://a", "bob", Profile{Server: "mqtts://a", User: "bob", CA: "ca"}},
+		{"mqtts://b", "ann", Profile{Server: "mqtts://b", User: "ann"}},
+	} {
+		got := full
+		if got.Become(c.server, c.user); got != c.want {
+			t.Errorf("%s at %s: %+v", c.user, c.server, got)
+		}
+	}
+}

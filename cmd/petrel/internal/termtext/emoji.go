@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/petrelchat/petrel/chat"
 )
 
 // Shortcut is an emoji with the name that it may be typed by.
@@ -35,7 +37,7 @@ func aliases() map[string]string {
 }
 
 // Emoji returns the emoji that somebody means: by a name of [Shortcuts], with colons around it or not, or the emoji
-// itself. ok is false for anything else: for words, that is, and for what is no single character.
+// itself, as servers keep it. ok is false for anything else: for words, that is, and for what is not exactly one emoji.
 func Emoji(s string) (emoji string, ok bool) {
 	s = strings.TrimSpace(s)
 	name := strings.ToLower(strings.Trim(s, ":"))
@@ -46,15 +48,10 @@ func Emoji(s string) (emoji string, ok bool) {
 	if i := slices.IndexFunc(all, func(sc Shortcut) bool { return sc.Name == name || sc.Emoji == s }); i >= 0 {
 		return all[i].Emoji, true
 	}
-	if s == "" || s[0] < 0x80 || Line(s) != s {
+	if Line(s) != s {
 		return "", false
 	}
-	n := 0
-	clusters(graphemes, s, func(string, int) bool { n++; return n < 2 })
-	if n != 1 {
-		return "", false
-	}
-	return s, true
+	return chat.Emoji(s)
 }
 
 // Complete returns what a name that was begun may become, at most n, the most used ones first. An empty one may become

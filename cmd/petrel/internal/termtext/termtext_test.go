@@ -175,6 +175,8 @@ func TestCut(t *testing.T) {
 func TestEmoji(t *testing.T) {
 	for in, want := range map[string]string{
 		":+1:": "👍", "+1": "👍", "thumbsup": "👍", ":HEART:": "❤️", "👍": "👍", "🇨🇭": "🇨🇭", "👩\u200d👩\u200d👧": "👩\u200d👩\u200d👧", " :joy: ": "😂",
+		"1\ufe0f\u20e3": "1\ufe0f\u20e3", "#\u20e3": "#\ufe0f\u20e3", "*\ufe0f\u20e3": "*\ufe0f\u20e3", "❤": "❤️", // keycaps; the form that servers keep
+		"1": "", "#": "", "12\ufe0f\u20e3": "", "é": "", "你": "",
 		"hello": "", "": "", ":": "", "👍👍": "", "\x1b[2J": "", "a": "", "\u202e": "", ":nosuch:": "",
 	} {
 		got, ok := Emoji(in)

@@ -10,9 +10,6 @@ import (
 // what people see as one character ([ansi.GraphemeWidth]): a family emoji takes two columns instead of six.
 type Method = ansi.Method
 
-// graphemes counts what people see as one character.
-const graphemes = ansi.GraphemeWidth
-
 // clusters calls yield for each thing in s that stays together, with its columns.
 func clusters(m Method, s string, yield func(text string, width int) bool) {
 	var state byte

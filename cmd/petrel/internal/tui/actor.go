@@ -108,7 +108,8 @@ func (a actor) ofConversation(name string) (convAct, bool) {
 			return outcome{say: "Added " + user + "."}, err
 		},
 		"retry": func(ctx context.Context, conv, _ string) (outcome, error) {
-			return a.waiting(ctx, conv, client.StateFailed, "Nothing was refused here.", "Trying again.", a.c.Retry)
+			again := func(ctx context.Context, id string) error { _, err := a.c.Retry(ctx, id); return err }
+			return a.waiting(ctx, conv, client.StateFailed, "Nothing was refused here.", "Trying again.", again)
 		},
 		"cancel": func(ctx context.Context, conv, _ string) (outcome, error) {
 			return a.waiting(ctx, conv, client.StateQueued, "Nothing waits here.", "Taken back.", a.c.Cancel)
@@ -194,7 +195,8 @@ func (a actor) ofMessage(name string) (messageAct, bool) {
 
 // target reads #N at the beginning of args; without it, the message that is chosen, or the newest that can be meant.
 func (a actor) target(ctx context.Context, conv string, at client.Target, args, name string) (client.Target, string, error) {
-	if first, rest, _ := strings.Cut(args, " "); strings.HasPrefix(first, "#") {
+	first, rest, _ := strings.Cut(args, " ")
+	if _, keycap := termtext.Emoji(first); strings.HasPrefix(first, "#") && !keycap {
 		seq, err := strconv.ParseUint(first[1:], 10, 64)
 		if err != nil || seq == 0 {
 			return client.Target{}, "", fault("Messages have numbers, like #12.")

@@ -35,6 +35,7 @@ type typesetter struct {
 	now    time.Time
 	direct bool
 	fresh  uint64 // seq of the last message that had been read when the conversation was opened; 0: none is new
+	thread uint64 // seq of the first post, if only a thread is shown
 	byKey  map[uint64]*client.Message
 }
 
@@ -64,7 +65,7 @@ func (t *typesetter) set(m, prev *client.Message) block {
 	if r := t.reactions(m); r != nil {
 		rows = append(rows, r)
 	}
-	if m.Replies > 0 {
+	if m.Replies > 0 && t.thread == 0 {
 		rows = append(rows, row{{lookDim, fmt.Sprintf("  ↳ %s", count(m.Replies, "reply", "replies"))}})
 	}
 	return block{keyOf(m), rows, rules}
@@ -78,7 +79,7 @@ func (t *typesetter) rule(word string, l look) row {
 
 // quote shows what a message replies to.
 func (t *typesetter) quote(m *client.Message) []row {
-	if m.Re == 0 && m.ReID == "" {
+	if m.Re == 0 && m.ReID == "" || t.thread != 0 && m.Re == t.thread { // in a thread, all reply to its beginning
 		return nil
 	}
 	who, text := "", "an earlier message"
@@ -233,7 +234,7 @@ func (t *typesetter) reactions(m *client.Message) row {
 		if x.Mine {
 			l = lookMine
 		}
-		r = append(r, span{l, fmt.Sprintf("%s %d", x.Emoji, len(x.Users))}, span{lookText, "  "})
+		r = append(r, span{l, fmt.Sprintf("%s %d", x.Emoji, x.Count)}, span{lookText, "  "})
 	}
 	return r
 }

@@ -23,6 +23,8 @@ func commands() []command {
 		{"list", "ls", "[archive|requests|former]", "list the conversations", true},
 		{"more", "earlier", "[N]", "show older messages", true},
 		{"reply", "re", "[#N] TEXT", "reply to a message", false},
+		{"thread", "", "[#N]", "read a thread, and write into it", false},
+		{"around", "goto", "#N", "read out what stands around a message", true},
 		{"react", "", "[#N] EMOJI", "react to a message: an emoji or a name like :+1:", false},
 		{"unreact", "", "[#N] EMOJI", "take a reaction back", false},
 		{"edit", "", "[#N] TEXT", "change a message of yours", false},

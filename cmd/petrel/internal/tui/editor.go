@@ -14,6 +14,9 @@ import (
 // textMost bounds what is typed or pasted, in bytes: the server takes no longer text.
 const textMost = 64 << 10
 
+// joiner is the zero width joiner of emoji.
+const joiner = '\u200d'
+
 // editor is a text that is being typed. Its text is clean. Positions are bytes, always between two things that people
 // see as one character.
 type editor struct {
@@ -30,6 +33,11 @@ func (e *editor) set(text string) {
 
 // insert puts text at the cursor, cleaned.
 func (e *editor) insert(text string) {
+	if r, _ := utf8.DecodeRuneInString(text); e.at > 0 && (unicode.Is(unicode.M, r) || r == joiner) { // it belongs to what stands before: terminals may send 1️⃣ in two pieces
+		start := e.prev(e.at)
+		text = e.text[start:e.at] + text
+		e.cut(start, e.at)
+	}
 	if e.lines {
 		text = termtext.Block(text)
 	} else {

@@ -51,6 +51,9 @@ func TestEditor(t *testing.T) {
 		{"a" + family + "|b", []string{"left"}, "a|" + family + "b"},
 		{"a" + family + "|", []string{"bs"}, "a|"},
 		{"e\u0301|", []string{"bs"}, "|"},
+		{"a|b", []string{"1", "\ufe0f\u20e3"}, "a1\ufe0f\u20e3|b"}, // an emoji in two pieces
+		{"|", []string{"\u20e3"}, "\u25cc\u20e3|"},
+		{"x\n|", []string{"\u0301"}, "x\n\u25cc\u0301|"},
 		{"🇨🇭🇨🇭|", []string{"bs"}, "🇨🇭|"},
 		{"one two, three|", []string{"ctrl+w"}, "one two, |"},
 		{"one two, |", []string{"ctrl+left"}, "one |two, "},

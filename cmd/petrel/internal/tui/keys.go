@@ -19,7 +19,7 @@ type keyMap struct {
 
 	choose, send, newline, complete key.Binding // editor
 
-	first, last, reply, edit, remove, react, pinMessage, retry, quoted key.Binding // messages
+	first, last, reply, edit, remove, react, pinMessage, retry, quoted, thread key.Binding // messages
 }
 
 func bind(keys, help string, more ...string) key.Binding {
@@ -42,7 +42,7 @@ func newKeys() keyMap {
 		first: bind("home", "older messages", "g"), last: bind("end", "newest message", "G"),
 		reply: bind("r", "reply"), edit: bind("e", "change your message"), remove: bind("d", "delete your message", "delete"),
 		react: bind("+", "react", ":"), pinMessage: bind("p", "pin, or not"), retry: bind("x", "retry what was refused, take back what waits"),
-		quoted: bind("enter", "go to what it replies to"),
+		quoted: bind("enter", "go to what it replies to"), thread: bind("t", "its thread: read it, write into it"),
 	}
 }
 
@@ -57,7 +57,7 @@ func (k *keyMap) helps() []struct {
 	}{
 		{"Everywhere", []key.Binding{k.next, k.begin, k.search, k.members, k.sooner, k.later, k.pageUp, k.pageDown, k.back, k.help, k.quit}},
 		{"Text", []key.Binding{k.send, k.newline, k.complete, k.choose}},
-		{"Messages", []key.Binding{k.reply, k.react, k.edit, k.remove, k.pinMessage, k.retry, k.quoted, k.first, k.last}},
+		{"Messages", []key.Binding{k.reply, k.thread, k.react, k.edit, k.remove, k.pinMessage, k.retry, k.quoted, k.first, k.last}},
 		{"List", []key.Binding{k.enter, k.mute, k.pin, k.archive, k.turn}},
 	}
 }
@@ -229,6 +229,8 @@ func (m *model) editorKey(k tea.KeyPressMsg) tea.Cmd {
 				t.edit.set("")
 			}
 			t.re, t.changes = nil, nil
+		case t.thread != 0:
+			return m.leaveThread()
 		default:
 			m.focus = onList
 		}

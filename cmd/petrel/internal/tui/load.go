@@ -24,9 +24,12 @@ func peerOf(conv, me string) (direct bool, peer string) {
 // older brings in what stands before the window: from the store, and when that has no more, from the server.
 func (m *model) older() tea.Cmd {
 	t := m.open
+	if t.past != nil {
+		return m.readPast(false)
+	}
 	t.more = t.loading
 	switch first := firstSeq(t.msgs); {
-	case t.loading || first == 0:
+	case t.loading || first == 0 || t.thread != 0:
 		return nil
 	case !t.top:
 		return m.read(client.Page{Before: first, Limit: pageLoad}, prepend)
@@ -34,18 +37,21 @@ func (m *model) older() tea.Cmd {
 		return nil
 	}
 	t.asking = true
-	ctx, c, conv := m.ctx, m.c, t.id
+	ctx, c, conv, gen := m.ctx, m.c, t.id, t.gen
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		more, err := c.Earlier(ctx, conv, pageLoad)
-		return earlierMsg{conv, more, err}
+		return earlierMsg{t, gen, more, err}
 	}
 }
 
 // newer brings in what stands behind a window that doesn't reach the end.
 func (m *model) newer() tea.Cmd {
 	t := m.open
+	if t.past != nil {
+		return m.readPast(true)
+	}
 	if last := lastSeq(t.msgs); !t.loading && last > 0 {
 		return m.read(client.Page{After: last, Limit: pageLoad}, appended)
 	}
@@ -54,48 +60,29 @@ func (m *model) newer() tea.Cmd {
 
 // earlierMsg says that the server gave older messages to the store.
 type earlierMsg struct {
-	conv string
+	of   *talk
+	gen  int
 	more bool
 	err  error
 }
 
 func (m *model) earlierCame(msg earlierMsg) tea.Cmd {
-	t := m.open
-	if t == nil || t.id != msg.conv {
-		return nil
+	t := msg.of
+	if msg.gen != t.gen {
+		return nil // the window is elsewhere by now
 	}
 	t.asking = false
-	m.tell(msg.err)
+	if t == m.open {
+		m.tell(msg.err)
+	}
 	if msg.err != nil {
 		return nil
 	}
 	t.top, t.row.Earlier = false, msg.more
-	return m.older()
-}
-
-// jumpMost is how many messages are fetched to get to one that was found.
-const jumpMost = 20_000
-
-// jump shows a message wherever it stands, fetching what lies between if need be.
-func (m *model) jump(conv string, seq uint64) tea.Cmd {
-	m.begin(conv)
-	ctx, c := m.ctx, m.c
-	m.open.loading = true
-	return func() tea.Msg {
-		ctx, cancel := context.WithTimeout(ctx, 3*patience)
-		defer cancel()
-		for range jumpMost / 500 {
-			if _, err := c.Message(ctx, conv, client.At(seq)); err == nil {
-				break
-			}
-			if more, err := c.Earlier(ctx, conv, 500); err != nil || !more {
-				break
-			}
-		}
-		w := readPage(ctx, c, conv, client.Page{After: seq - min(seq, pageLoad/2), Limit: pageLoad}, replace)
-		w.seek = seq
-		return w
+	if t != m.open {
+		return nil
 	}
+	return m.older()
 }
 
 // end goes back to the newest message.
@@ -106,8 +93,8 @@ func (m *model) end() tea.Cmd {
 	}
 	t.sel, t.follow = "", true
 	if !t.tail {
-		t.tail = true
-		t.msgs = nil
+		t.gen++
+		t.tail, t.top, t.past, t.asking = true, false, nil, false
 		return m.reload()
 	}
 	return nil
@@ -116,7 +103,7 @@ func (m *model) end() tea.Cmd {
 // see tells the server what is in view: it was read. A terminal that is not looked at shows nothing.
 func (m *model) see() tea.Cmd {
 	t := m.open
-	if t == nil || !t.entered || m.away || m.help || m.page != chatPage || m.narrow() && m.focus == onList {
+	if t == nil || t.thread != 0 || !t.entered || m.away || m.help || m.page != chatPage || m.narrow() && m.focus == onList {
 		return nil
 	}
 	last, at := uint64(0), 0
@@ -181,7 +168,7 @@ func (m *model) keepDraft(msg typedMsg) tea.Cmd {
 // saveDraft keeps what was typed and not sent. A changed text of a message that is there is none.
 func (m *model) saveDraft() {
 	t := m.open
-	if t == nil || t.changes != nil || !t.entered || t.dirty == 0 {
+	if t == nil || t.thread != 0 || t.changes != nil || !t.entered || t.dirty == 0 {
 		return
 	}
 	text := t.edit.text
@@ -220,14 +207,14 @@ func (m *model) send() tea.Cmd {
 			return err
 		}, nil)
 	} else {
-		var re client.Target
+		re := client.At(t.thread)
 		if t.re != nil {
 			re = t.re.Target()
 		}
 		m.jobs.add(func() error { return act.post(ctx, conv, text, re) }, func(err error) tea.Cmd {
 			m.tell(err)
-			if err != nil && m.open != nil && m.open.id == conv && m.open.edit.text == "" { // nothing that was typed is lost
-				m.open.edit.set(text)
+			if now := m.open; err != nil && now != nil && now.id == conv && now.thread == t.thread && now.edit.text == "" { // nothing that was typed is lost
+				now.edit.set(text)
 			}
 			return nil
 		})
@@ -261,7 +248,9 @@ func (m *model) command(name, args string) tea.Cmd {
 		m.say(statusWords(m.status, m.o.Now()), false)
 	case "more":
 		return tea.Batch(cmd, m.older())
-	case "quiet":
+	case "thread":
+		return tea.Batch(cmd, m.threadAt(args))
+	case "quiet", "around":
 		m.say("That is for plain lines: petrel chat --plain.", true)
 	default:
 		return tea.Batch(cmd, m.do(name, args))

@@ -55,6 +55,9 @@ type model struct {
 	find    finder
 	members members
 	drafts  map[string]string // of conversations that were left, until the store has them
+	jumps   int               // counts where the user went: what was sought before comes too late
+
+	threadTexts map[string]string // what was typed in threads and not sent
 
 	jobs     jobs
 	courtesy jobs // telling that one types: nothing waits for it
@@ -84,8 +87,9 @@ type (
 
 func newModel(ctx context.Context, o *Options) *model {
 	c := o.Client
-	m := &model{ctx: ctx, o: o, c: c, act: actor{c}, p: newPainter(o.Zone), keys: newKeys(), drafts: make(map[string]string), status: c.Status()}
+	m := &model{ctx: ctx, o: o, c: c, act: actor{c}, p: newPainter(o.Zone), keys: newKeys(), drafts: make(map[string]string), threadTexts: make(map[string]string), status: c.Status()}
 	m.find.input.set("")
+	m.refused(client.Status{})
 	return m
 }
 
@@ -137,6 +141,16 @@ func (m *model) update(msg tea.Msg) tea.Cmd {
 		return m.loaded(msg)
 	case earlierMsg:
 		return m.earlierCame(msg)
+	case digitMsg:
+		return m.digit(msg)
+	case jumpMsg:
+		return m.jumped(msg)
+	case pastMsg:
+		return m.pastCame(msg)
+	case threadMsg:
+		return m.threadCame(msg)
+	case threadRootMsg:
+		return m.threadFound(msg)
 	case membersMsg:
 		m.members.take(msg)
 	case foundMsg:
@@ -166,9 +180,7 @@ func (m *model) changed(u client.Update) tea.Cmd {
 	case client.UpdateStatus:
 		was := m.status
 		m.status = m.c.Status()
-		if s := m.status; s.Permanent && s.Err != nil && !was.Permanent { // the line of status may be too short for what is to be done
-			m.say(words(s.Err), true)
-		}
+		m.refused(was)
 	case client.UpdateConversation, client.UpdateOutbox, client.UpdateMessages:
 		if here {
 			return tea.Batch(m.loadList(), m.reload())
@@ -195,6 +207,13 @@ func (m *model) changed(u client.Update) tea.Cmd {
 		}
 	}
 	return nil
+}
+
+// refused says why this device is not let in, unless that was said before: the line of status may be too short for what is to be done.
+func (m *model) refused(was client.Status) {
+	if s := m.status; s.Permanent && s.Err != nil && !was.Permanent {
+		m.say(words(s.Err), true)
+	}
 }
 
 // done shows what came of a command.
@@ -252,6 +271,7 @@ func (m *model) tick() tea.Cmd {
 
 // stop begins the end: what was typed is kept, and what the user did is written down.
 func (m *model) stop() tea.Cmd {
+	m.keepThreadText()
 	m.saveDraft()
 	m.quit = true
 	return nil

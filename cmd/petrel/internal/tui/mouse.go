@@ -1,11 +1,15 @@
 package tui
 
-import tea "charm.land/bubbletea/v2"
+import (
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/petrelchat/petrel/chat"
+)
 
 // wheel is how many rows the mouse's wheel scrolls.
 const wheel = 3
 
-// mouse scrolls what it is over, and opens what is clicked.
+// mouse scrolls what it is over, and opens or chooses what is clicked.
 func (m *model) mouse(msg tea.MouseMsg) tea.Cmd {
 	if m.help || m.ask != nil || m.page != chatPage {
 		return nil
@@ -30,8 +34,31 @@ func (m *model) mouse(msg tea.MouseMsg) tea.Cmd {
 			m.focus = onEditor
 			return cmd
 		case !overList && m.open != nil:
-			m.focus = onEditor
+			m.click(at.Y)
 		}
 	}
 	return nil
+}
+
+// click chooses the message in a row of the screen; elsewhere the keys go to the text.
+func (m *model) click(y int) {
+	t, view := m.open, m.viewHeight()
+	m.focus, t.sel = onEditor, ""
+	row := y - 1 // the head is above
+	if row < 0 || row >= view {
+		return
+	}
+	row += t.topRow(view) - max(view-t.height, 0) // few messages stand at the bottom
+	for i, b := range t.blocks {
+		if row < 0 {
+			return
+		}
+		if row < len(b.rows) {
+			if row >= b.rules && t.msgs[i].Kind == chat.KindPost {
+				t.sel, m.focus = b.key, onMessages
+			}
+			return
+		}
+		row -= len(b.rows)
+	}
 }

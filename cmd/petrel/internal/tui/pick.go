@@ -3,6 +3,7 @@ package tui
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -74,9 +75,14 @@ func (m *model) actUpon(k tea.KeyPressMsg, x *client.Message) tea.Cmd {
 		return m.do("pin", "")
 	case key.Matches(k, m.keys.retry):
 		return m.again(x)
+	case key.Matches(k, m.keys.thread):
+		return m.showThread(x)
 	case key.Matches(k, m.keys.quoted):
-		if x.Re > 0 {
+		switch {
+		case x.Re > 0:
 			return m.jump(t.id, x.Re)
+		case x.Replies > 0:
+			return m.showThread(x)
 		}
 	}
 	return nil
@@ -87,7 +93,7 @@ func (m *model) again(x *client.Message) tea.Cmd {
 	ctx, c, id := m.ctx, m.c, x.ID
 	switch x.State {
 	case client.StateFailed:
-		m.jobs.add(func() error { return c.Retry(ctx, id) }, nil)
+		m.jobs.add(func() error { _, err := c.Retry(ctx, id); return err }, nil)
 	case client.StateQueued, client.StateSending:
 		m.jobs.add(func() error { return c.Cancel(ctx, id) }, nil)
 	default:
@@ -149,10 +155,9 @@ func (m *model) askKey(k tea.KeyPressMsg) tea.Cmd {
 		}
 		return nil
 	}
-	if n, err := strconv.Atoi(k.String()); err == nil && a.kind == askEmoji && a.input.text == "" {
-		if found := termtext.Complete("", suggestions); n >= 1 && n <= len(found) {
-			return m.reactWith(a, found[n-1].Emoji)
-		}
+	if n, err := strconv.Atoi(k.String()); err == nil && n >= 1 && n <= suggestions && a.kind == askEmoji && a.input.text == "" {
+		a.input.key(k)
+		return tea.Tick(keycapRests, func(time.Time) tea.Msg { return digitMsg{a, n} })
 	}
 	if k.String() != "enter" && !(k.String() == "tab" && a.kind == askEmoji) {
 		a.input.key(k)
@@ -178,6 +183,24 @@ func (m *model) askKey(k tea.KeyPressMsg) tea.Cmd {
 		return m.do("create", text[1:])
 	}
 	return m.do("to", text)
+}
+
+// keycapRests is how long a digit waits for the rest of an emoji that begins with it (1️⃣), before it is the number of one that
+// is suggested.
+const keycapRests = 50 * time.Millisecond
+
+type digitMsg struct {
+	of *ask
+	n  int
+}
+
+// digit takes the suggestion with the number that was typed, if nothing followed it.
+func (m *model) digit(msg digitMsg) tea.Cmd {
+	found := termtext.Complete("", suggestions)
+	if m.ask != msg.of || m.ask.input.text != strconv.Itoa(msg.n) || msg.n > len(found) {
+		return nil
+	}
+	return m.reactWith(m.ask, found[msg.n-1].Emoji)
 }
 
 // reactWith puts an emoji on a message, or takes away what is there.

@@ -29,6 +29,8 @@ type plain struct {
 	conv string
 	row  client.Conversation
 
+	thread uint64 // seq of the first post of the thread that what is typed goes to; 0: none
+
 	said  map[string]map[string]told // what was told of the newest messages, by conversation and key
 	began map[string]uint64          // by conversation: the last seq that is no news
 	first uint64                     // of the open one: the oldest message that was read out
@@ -70,10 +72,11 @@ func runPlain(ctx context.Context, o *Options, in io.Reader, out io.Writer) erro
 // run reads, tells and does, one thing at a time.
 func (p *plain) run(ctx context.Context, in io.Reader) error {
 	lines, updates := make(chan string), make(chan client.Update)
+	news := p.c.Updates(ctx) // from here on: what is read first may change at once
 	p.running.Add(1)
 	go func() {
 		defer p.running.Done()
-		for u := range p.c.Updates(ctx) {
+		for u := range news {
 			select {
 			case updates <- u:
 			case <-ctx.Done():
@@ -221,7 +224,7 @@ func (p *plain) line(ctx context.Context, line string) (quit bool) {
 	case p.conv == "":
 		p.say("Open a conversation first: /to USER or GROUP. /list shows yours.")
 	default:
-		if err := p.act.post(ctx, p.conv, text, client.Target{}); err != nil {
+		if err := p.act.post(ctx, p.conv, text, client.At(p.thread)); err != nil {
 			p.say("Not sent: %s", words(err))
 		}
 		p.news(ctx, p.conv)
@@ -250,6 +253,10 @@ func (p *plain) command(ctx context.Context, name, args string) {
 		p.more(ctx, args)
 	case "search":
 		p.search(ctx, args)
+	case "thread":
+		p.readThread(ctx, args)
+	case "around":
+		p.around(ctx, args)
 	default:
 		if !known(name) {
 			p.say("%s", unknownCommand(name))
@@ -294,7 +301,7 @@ func (p *plain) done(ctx context.Context, out outcome, err error) {
 
 // show opens a conversation and reads out the newest of it. title is what it is called if this device does not know yet.
 func (p *plain) show(ctx context.Context, conv, title string) {
-	p.conv, p.types = conv, ""
+	p.conv, p.types, p.thread = conv, "", 0
 	row, err := p.c.Conversation(ctx, conv)
 	if err != nil {
 		row = client.Conversation{ID: conv, Title: conv}

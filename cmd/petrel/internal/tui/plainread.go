@@ -2,7 +2,9 @@ package tui
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,6 +64,89 @@ func (p *plain) older(msgs []client.Message) {
 	}
 	p.first = firstSeq(msgs)
 	p.say("-- newer messages were read out before --")
+}
+
+// around reads out what stands around a message, wherever that is.
+func (p *plain) around(ctx context.Context, args string) {
+	seq, err := strconv.ParseUint(strings.TrimPrefix(args, "#"), 10, 64)
+	switch {
+	case p.conv == "":
+		p.say("Open a conversation first: /to USER or GROUP")
+		return
+	case err != nil || seq == 0:
+		p.say("Say around which message: /around #12")
+		return
+	}
+	c, conv := p.c, p.conv
+	p.beside(ctx, func() func() {
+		w, err := reachHere(ctx, c, conv, seq)
+		if errors.Is(err, client.ErrNotFound) {
+			if c.Status().State == client.Offline {
+				err = notHere(seq)
+			} else {
+				w, err = reachThere(ctx, c, conv, seq)
+			}
+		}
+		return func() {
+			if err != nil {
+				p.say("%s", words(err))
+				return
+			}
+			p.place(w.msgs, seq)
+		}
+	})
+}
+
+// place reads out the messages next to one.
+func (p *plain) place(msgs []client.Message, seq uint64) {
+	at := slices.IndexFunc(msgs, func(x client.Message) bool { return x.Seq >= seq })
+	if at < 0 || msgs[at].Seq != seq {
+		p.say("#%d is gone: this is what was around it.", seq)
+	}
+	if at < 0 {
+		at = len(msgs)
+	}
+	p.say("-- around #%d --", seq)
+	for i := max(at-shownMost/2, 0); i < min(at+shownMost/2+1, len(msgs)); i++ {
+		p.message(&msgs[i], "")
+	}
+	p.say("-- that was around #%d --", seq)
+}
+
+// readThread reads a thread out, and makes it the place where what is typed goes; without a number, it leaves the one that is open.
+func (p *plain) readThread(ctx context.Context, args string) {
+	switch {
+	case p.conv == "":
+		p.say("Open a conversation first: /to USER or GROUP")
+		return
+	case p.thread != 0 && args == "":
+		p.thread = 0
+		p.say("-- %s --", p.title(&p.row))
+		return
+	}
+	act, conv := p.act, p.conv
+	p.beside(ctx, func() func() {
+		var msgs []client.Message
+		var note string
+		root, err := act.threadRoot(ctx, conv, client.Target{}, args)
+		if err == nil {
+			root, msgs, note, err = act.thread(ctx, conv, root)
+		}
+		return func() {
+			switch {
+			case err != nil:
+				p.say("%s", words(err))
+				return
+			case conv != p.conv:
+				return
+			}
+			p.thread = root
+			p.say("-- thread of #%d, %s%s: what you type goes there; /thread leaves it --", root, count(threadReplies(msgs), "reply", "replies"), note)
+			for i := range msgs {
+				p.message(&msgs[i], "")
+			}
+		}
+	})
 }
 
 // search reads out what was found: on the server, or on this device when there is no answer.

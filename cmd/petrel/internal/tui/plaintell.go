@@ -130,7 +130,11 @@ func (p *plain) tellAll(msgs []client.Message, row *client.Conversation) {
 func tellOf(x *client.Message) told {
 	var emoji []string
 	for _, r := range x.Reactions {
-		emoji = append(emoji, fmt.Sprintf("%s %s", r.Emoji, strings.Join(r.Users, " ")))
+		who := strings.Join(r.Users, " ")
+		if more := r.Count - len(r.Users); more > 0 {
+			who += fmt.Sprintf(" and %d more", more)
+		}
+		emoji = append(emoji, r.Emoji+" "+who)
 	}
 	return told{
 		text: summary(x), state: stateWords(x), reactions: strings.Join(emoji, ", "), deleted: x.Deleted,
@@ -201,6 +205,9 @@ func (p *plain) message(x *client.Message, where string) {
 	}
 	if x.Re > 0 {
 		head += fmt.Sprintf(", reply to #%d", x.Re)
+	}
+	if x.Replies > 0 {
+		head += ", " + count(x.Replies, "reply", "replies")
 	}
 	if slices.Contains(x.Mentions, p.c.Me()) {
 		head += ", mentions you"

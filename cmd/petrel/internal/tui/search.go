@@ -148,6 +148,7 @@ func (m *model) searchKey(k tea.KeyPressMsg) tea.Cmd {
 	switch k.String() {
 	case "esc":
 		m.page = chatPage
+		m.jumps++
 	case "tab", "shift+tab":
 		m.scope(!f.wide)
 		return m.search()

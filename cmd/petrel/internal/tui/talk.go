@@ -48,11 +48,21 @@ type talk struct {
 	stale   bool // read it again when it came
 	more    bool // older ones are wanted when it came
 	asking  bool // the server is asked for them
+	gen     int  // counts the places at which the window stood: what was read for another one is thrown away
+
+	past *client.Past // the window is read from the server, far from what is on this device; nil: it is of the store
+
+	thread uint64           // seq of the first post of the thread that is shown instead; 0: the conversation itself
+	back   *talk            // the conversation behind a thread
+	posts  []client.Message // of a thread: what the server has of it
+	partly bool             // of a thread: there may be more than is on this device
 }
 
 // windowMsg is what was read of the store.
 type windowMsg struct {
-	conv  string
+	of    *talk // who asked for it, and
+	gen   int   // at which place its window stood
+	past  *client.Past
 	row   client.Conversation
 	known bool
 	msgs  []client.Message
@@ -84,7 +94,11 @@ func (m *model) begin(conv string) {
 	if m.focus == onList {
 		m.focus = onEditor
 	}
+	m.jumps++
 	if m.open != nil && m.open.id == conv {
+		if m.open.thread != 0 {
+			m.leaveThread()
+		}
 		return
 	}
 	m.saveDraft()
@@ -105,6 +119,12 @@ func (m *model) reload() tea.Cmd {
 		t.stale = true
 		return nil
 	}
+	switch {
+	case t.thread != 0:
+		return m.readThread()
+	case t.past != nil:
+		return m.reloadPlace()
+	}
 	limit := max(len(t.msgs), pageLoad)
 	if first := firstSeq(t.msgs); !t.tail && first > 0 {
 		return m.read(client.Page{After: first - 1, Limit: limit}, replace)
@@ -116,14 +136,18 @@ func (m *model) reload() tea.Cmd {
 func (m *model) read(p client.Page, h how) tea.Cmd {
 	t := m.open
 	t.loading, t.stale = true, false
-	ctx, c, conv := m.ctx, m.c, t.id
-	return func() tea.Msg { return readPage(ctx, c, conv, p, h) }
+	ctx, c, conv, gen := m.ctx, m.c, t.id, t.gen
+	return func() tea.Msg {
+		w := readPage(ctx, c, conv, p, h)
+		w.of, w.gen = t, gen
+		return w
+	}
 }
 
 // readPage reads the store. The newest page has what waits in the outbox at its end, others don't: a window that comes to
 // the end in another way is read once more.
 func readPage(ctx context.Context, c *client.Client, conv string, p client.Page, h how) windowMsg {
-	w := windowMsg{conv: conv, how: h, tail: p.Before == 0 && p.After == 0}
+	w := windowMsg{how: h, tail: p.Before == 0 && p.After == 0}
 	w.row, w.err = c.Conversation(ctx, conv)
 	w.known = w.err == nil
 	if w.err != nil {
@@ -144,10 +168,13 @@ func readPage(ctx context.Context, c *client.Client, conv string, p client.Page,
 // loaded takes a window that was read.
 func (m *model) loaded(w windowMsg) tea.Cmd {
 	t := m.open
-	if t == nil || t.id != w.conv {
+	w.of.loading = false
+	switch {
+	case w.of != t: // it is read again when it is shown again
 		return nil
+	case w.gen != t.gen:
+		return m.reload()
 	}
-	t.loading = false
 	m.tell(w.err)
 	if w.known {
 		t.row = w.row
@@ -159,6 +186,9 @@ func (m *model) loaded(w windowMsg) tea.Cmd {
 		}
 	}
 	if w.err == nil {
+		if t.thread != 0 {
+			w.msgs = mergeThread(t.posts, w.msgs)
+		}
 		t.take(w)
 	}
 	if !t.entered {
@@ -174,8 +204,10 @@ func (m *model) loaded(w windowMsg) tea.Cmd {
 		m.reveal(t, true)
 	}
 	switch {
-	case t.stale || w.tail && w.how != replace:
+	case t.stale || w.tail && w.how == appended:
 		return m.reload()
+	case t.past != nil || t.thread != 0:
+		return nil
 	case t.more, t.follow && t.height < m.viewHeight() && m.status.State >= client.CatchingUp: // a new device has the newest ones only
 		return m.older()
 	}
@@ -221,7 +253,7 @@ func (m *model) enter(t *talk) {
 
 // set lays the messages out anew, keeping what is in view where it is.
 func (m *model) set(t *talk) {
-	s := typesetter{p: &m.p, width: m.paneWidth(), now: m.o.Now(), direct: t.row.Direct, fresh: t.fresh, byKey: make(map[uint64]*client.Message, len(t.msgs))}
+	s := typesetter{p: &m.p, width: m.paneWidth(), now: m.o.Now(), direct: t.row.Direct, fresh: t.fresh, thread: t.thread, byKey: make(map[uint64]*client.Message, len(t.msgs))}
 	for i := range t.msgs {
 		if x := &t.msgs[i]; x.Seq > 0 {
 			s.byKey[x.Seq] = x

@@ -78,6 +78,7 @@ func terminal(f any) bool {
 
 func runScreens(ctx context.Context, o *Options) error {
 	ctx, cancel := context.WithCancel(ctx)
+	updates := o.Client.Updates(ctx) // from here on: what the model reads first may change at once
 	m := newModel(ctx, o)
 	p := tea.NewProgram(m, tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithEnvironment(o.Env))
 
@@ -86,7 +87,7 @@ func runScreens(ctx context.Context, o *Options) error {
 	pumped := make(chan struct{})
 	go func() {
 		defer close(pumped)
-		for u := range o.Client.Updates(ctx) {
+		for u := range updates {
 			p.Send(updateMsg(u))
 		}
 		p.Send(endMsg{})

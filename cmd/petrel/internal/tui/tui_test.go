@@ -161,7 +161,7 @@ func TestEveryLineFits(t *testing.T) {
 		m := client.Message{
 			Seq: 5, From: text.Draw(t, "from"), Kind: chat.KindPost, Text: text.Draw(t, "text"), At: now, Re: 4, Replies: 2, Pinned: true, Mine: rapid.Bool().Draw(t, "mine"),
 			State: client.State(rapid.IntRange(0, 6).Draw(t, "state")), Of: 3, Read: 1, Delivered: 2, Reason: text.Draw(t, "reason"),
-			Reactions: []client.Reaction{{Emoji: text.Draw(t, "emoji"), Users: []string{"x"}}},
+			Reactions: []client.Reaction{{Emoji: text.Draw(t, "emoji"), Count: 1, Users: []string{"x"}}},
 		}
 		quoted := client.Message{Seq: 4, Text: text.Draw(t, "quoted"), From: m.From, Kind: chat.KindPost}
 		s := typesetter{p: &p, width: width, now: now, fresh: 1, byKey: map[uint64]*client.Message{4: &quoted}}
@@ -253,7 +253,7 @@ func TestParse(t *testing.T) {
 // TestEveryCommandIsCarriedOut: what the help lists, exists.
 func TestEveryCommandIsCarriedOut(t *testing.T) {
 	a := actor{offline(t)}
-	screens := []string{"list", "more", "search", "who", "status", "quiet", "help", "quit"} // these are the screens' and plain's own
+	screens := []string{"list", "more", "search", "who", "status", "quiet", "help", "quit", "thread", "around"} // these are the screens' and plain's own
 	for _, c := range commands() {
 		_, conv := a.ofConversation(c.name)
 		_, message := a.ofMessage(c.name)

@@ -163,6 +163,10 @@ func (m *model) messageLine(r row, width int, chosen bool) string {
 // head says what is open, and who is there.
 func (m *model) head(width int) row {
 	t := m.open
+	if t.thread != 0 {
+		left, right := m.threadHead()
+		return m.p.sides(left, right, width)
+	}
 	left := row{{lookTitle, t.row.Title}}
 	if !t.row.Direct {
 		left[0].text = "# " + left[0].text
@@ -220,7 +224,9 @@ func (m *model) above(width int) row {
 	case t.row.Pending:
 		return line(lookNote, t.row.Peer+" wants to write to you: /accept or /decline")
 	case t.asking:
-		return line(lookDim, "loading older messages…")
+		return line(lookDim, "asking the server…")
+	case t.thread != 0 && t.follow:
+		return line(lookDim, "a reply to this thread (Esc: back)")
 	case !t.tail || !t.follow && t.topRow(m.viewHeight()) < t.height-m.viewHeight():
 		return line(lookDim, "End: newest message")
 	}
@@ -275,7 +281,9 @@ func (m *model) hint() string {
 	case m.focus == onList:
 		return "Enter open · n new · Tab text · F1 help "
 	case m.focus == onMessages:
-		return "r reply · + react · e edit · d delete · F1 help "
+		return "r reply · t thread · + react · e edit · F1 help "
+	case m.open != nil && m.open.thread != 0:
+		return "↑ messages · Esc back · F1 help "
 	}
 	return "↑ messages · Tab list · F1 help "
 }

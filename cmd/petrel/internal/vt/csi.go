@@ -123,16 +123,6 @@ func (s *Screen) move(x, y int) {
 	s.x, s.y, s.wrap = max(min(x, s.w-1), 0), max(min(y, s.h-1), 0), false
 }
 
-// sgr notes colours; looks are not kept.
-func (s *Screen) sgr(params ansi.Params) {
-	for i := range params {
-		p, _, _ := params.Param(i, 0)
-		if p >= 30 && p <= 38 || p >= 40 && p <= 48 || p >= 90 && p <= 107 {
-			s.Colours[fmt.Sprint(p)] = true
-		}
-	}
-}
-
 // private switches modes; only the alternate screen and the cursor matter here.
 func (s *Screen) private(cmd ansi.Cmd, params ansi.Params) {
 	if cmd.Prefix() != '?' || cmd.Final() != 'h' && cmd.Final() != 'l' {
@@ -140,7 +130,9 @@ func (s *Screen) private(cmd ansi.Cmd, params ansi.Params) {
 	}
 	on := cmd.Final() == 'h'
 	for i := range params {
-		switch p, _, _ := params.Param(i, 0); p {
+		p, _, _ := params.Param(i, 0)
+		s.Modes[p] = on
+		switch p {
 		case 1049, 1047, 47:
 			if on != s.alt {
 				s.cells, s.other, s.alt = s.other, s.cells, on

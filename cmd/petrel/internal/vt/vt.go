@@ -19,6 +19,7 @@ import (
 type cell struct {
 	text string
 	cont bool
+	look Look
 }
 
 // Screen is the terminal. It belongs to one goroutine.
@@ -33,18 +34,20 @@ type Screen struct {
 	saved    [2]int
 	last     string // for REP
 	lastW    int
+	pen      Look // of what is written next
 	parser   *ansi.Parser
 
 	Title   string
 	Hidden  bool            // the cursor is
 	Unknown []string        // sequences that were not understood
 	Colours map[string]bool // SGR sequences with a colour in them
+	Modes   map[int]bool    // private modes that were switched, and how they are now: 1002 and 1006 are the mouse
 	Clipped map[string]bool // OSC commands that came, by number
 }
 
 // New makes an empty screen.
 func New(w, h int) *Screen {
-	s := &Screen{Colours: make(map[string]bool), Clipped: make(map[string]bool)}
+	s := &Screen{Colours: make(map[string]bool), Clipped: make(map[string]bool), Modes: make(map[int]bool)}
 	s.parser = ansi.NewParser()
 	s.parser.SetParamsSize(parser.MaxParamsSize)
 	s.parser.SetDataSize(1 << 16)
@@ -125,9 +128,9 @@ func (s *Screen) put(text string, n int) {
 		s.down()
 	}
 	s.clear(s.y, s.x, s.x+n)
-	s.cells[s.y][s.x] = cell{text: text}
+	s.cells[s.y][s.x] = cell{text: text, look: s.pen}
 	for i := 1; i < n; i++ {
-		s.cells[s.y][s.x+i] = cell{cont: true}
+		s.cells[s.y][s.x+i] = cell{cont: true, look: s.pen}
 	}
 	s.last, s.lastW = text, n
 	if s.x += n; s.x >= s.w {

@@ -93,3 +93,16 @@ func TestAgreesWithTmux(t *testing.T) {
 		}
 	}
 }
+
+// TestLooks: what is written looks as the sequences before it say, and erasing takes the look away.
+func TestLooks(t *testing.T) {
+	s := New(30, 2)
+	s.Write([]byte("\x1b[1;36mbob\x1b[m \x1b[2mhh:mm\x1b[0m ok\x1b[7m bar \x1b[27m\x1b[92;48;5;9mx\x1b[39;49my\x1b[22m\r\nabc\x1b[31mdef\x1b[3D\x1b[K"))
+	want := "‹bold cyan|bob› ‹faint|hh:mm› ok‹reverse| bar ›‹bright green on colour 9|x›y\nabc\n"
+	if got := s.Styled(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if !s.Colours["36"] || !s.Colours["32"] || !s.Colours["48"] || s.Colours["39"] || len(s.Unknown) > 0 {
+		t.Errorf("colours %v, unknown %v", s.Colours, s.Unknown)
+	}
+}

@@ -12,7 +12,7 @@ import (
 	"github.com/petrelchat/petrel/cmd/petrel/internal/termtext"
 )
 
-type callCmd struct {
+type rpcCmd struct {
 	talkFlags
 	Method string `arg:"" help:"A method of the contract: conv.mute, contact.request, device.list …"`
 	Params string `arg:"" optional:"" help:"Its parameters, a JSON object. -: from standard input, where no other user of this machine can read them." placeholder:"JSON"`
@@ -23,7 +23,7 @@ const paramsMax = 1 << 20
 
 // Run makes a request for which there is no command of its own, and prints the reply, a line of JSON; without --json
 // it is indented.
-func (c callCmd) Run(ctx context.Context, con console) (err error) {
+func (c rpcCmd) Run(ctx context.Context, con console) (err error) {
 	params, err := c.params(ctx, con)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func inJSON(o *client.Options) {
 	o.JSON = true
 }
 
-func (c callCmd) params(ctx context.Context, con console) (json.RawMessage, error) {
+func (c rpcCmd) params(ctx context.Context, con console) (json.RawMessage, error) {
 	text := []byte(c.Params)
 	if c.Params == "-" {
 		var err error
@@ -70,7 +70,7 @@ func (c callCmd) params(ctx context.Context, con console) (json.RawMessage, erro
 	return text, nil
 }
 
-func (c callCmd) print(w io.Writer, reply json.RawMessage) error {
+func (c rpcCmd) print(w io.Writer, reply json.RawMessage) error {
 	if c.JSON {
 		return writeJSON(w, reply)
 	}

@@ -1,0 +1,35 @@
+// Package calls makes audio and video calls: the client's side of them, on top of a client that was opened with Options.Calls. Call [New]
+// first, then [Manager.Start] to call somebody, and [Manager.Incoming] for who calls; [Manager.Close] at the end, before the client's.
+//
+//	m, err := calls.New(c, calls.Options{})
+//	…
+//	defer m.Close(ctx)
+//	call, err := m.Start(ctx, c.Direct("bob"), calls.Local{Tracks: []webrtc.TrackLocal{microphone}, OnTrack: play})
+//	…
+//	for s := range call.Updates(ctx) {
+//		fmt.Println(s.State, s.Quality.RTT)
+//	}
+//
+// and where it rings:
+//
+//	for call := range m.Incoming() {
+//		call.Accept(ctx, calls.Local{Tracks: …, OnTrack: play})
+//	}
+//
+// # What can be relied on
+//
+//   - Calls are not queued: without a connection Start and Accept fail at once with client.ErrOffline. What a call that
+//     runs has to say is repeated until the server has answered it.
+//   - A call outlives connections, on both sides and the server's restarts too. Media go on meanwhile. Only when media and signalling
+//     have both been silent for 30 s it ends.
+//   - After a change of networks ICE begins anew as soon as there is signalling: [Manager.NetworkChanged] makes it at once.
+//   - What arrives twice, late or out of order changes nothing. What cannot be repaired is built anew (epochs).
+//   - Updates always show the newest state; the last one is StateEnded, after which everything of the call is closed.
+//
+// # How it works
+//
+// Each call has one goroutine that owns all of it (Call.run): deliveries, answers of the server, and what pion's callbacks tell reach it
+// as functions in a queue. Signals go through the server, media directly between the parties of a mesh, or to the party "sfu"
+// of a larger call. A party offers to all that were there before it; afterwards either side may offer (perfect negotiation, W3C WebRTC §10.7:
+// the party with the greater id is the polite one). Towards the SFU only the client offers.
+package calls

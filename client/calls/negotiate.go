@@ -1,0 +1,317 @@
+package calls
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pion/sdp/v3"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/petrelchat/petrel/client"
+)
+
+// offer negotiates anew, with an ICE restart if need be. If an exchange runs, it comes after that.
+func (p *peer) offer(restart bool) {
+	p.afresh = p.afresh || restart
+	if p.closed {
+		return
+	}
+	if p.pc.SignalingState() != webrtc.SignalingStateStable {
+		p.again = true
+		return
+	}
+	var o *webrtc.OfferOptions
+	if p.afresh && p.pc.RemoteDescription() != nil {
+		o = &webrtc.OfferOptions{ICERestart: true}
+		if p.c.ice.ready {
+			_ = p.pc.SetConfiguration(webrtc.Configuration{ICEServers: p.c.ice.conf.ICEServers, ICETransportPolicy: p.c.ice.conf.ICETransportPolicy,
+				BundlePolicy: p.c.ice.conf.BundlePolicy})
+		}
+		p.restarted = time.Now()
+	}
+	p.again, p.afresh, p.gathered = false, false, false
+	d, err := p.pc.CreateOffer(o)
+	if err == nil {
+		err = p.pc.SetLocalDescription(d)
+	}
+	if err != nil {
+		p.broken("an offer", err)
+		return
+	}
+	p.describe(webrtc.SDPTypeOffer)
+}
+
+// describe tells the local description as soon as the first candidates are found.
+func (p *peer) describe(kind webrtc.SDPType) {
+	p.unsaid, p.found = kind, nil
+	if p.pc.ICEGatheringState() == webrtc.ICEGatheringStateComplete {
+		p.saySDP()
+		return
+	}
+	if !p.saying {
+		p.saying = true
+		time.AfterFunc(gatherFor, func() {
+			p.c.post(func() {
+				p.saying = false
+				p.saySDP()
+			})
+		})
+	}
+}
+
+// repeat tells an offer again that nobody has answered.
+func (p *peer) repeat() {
+	if p.unsaid == 0 && p.pc.SignalingState() == webrtc.SignalingStateHaveLocalOffer {
+		p.describe(webrtc.SDPTypeOffer)
+	}
+}
+
+func (p *peer) saySDP() {
+	if p.unsaid == 0 || p.closed {
+		return
+	}
+	d := p.pc.LocalDescription()
+	if d == nil || d.Type != p.unsaid {
+		p.unsaid = 0 // rolled back meanwhile
+		return
+	}
+	kind := p.unsaid
+	p.unsaid, p.found = 0, nil
+	p.signal(kind.String(), describe(d.SDP))
+}
+
+// signal sends a signal to the other side for as long as this connection is the one.
+func (p *peer) signal(kind string, body any) {
+	p.c.sayWhile(func() bool { return !p.closed }, verbSignal, request{To: p.party, Type: kind, Body: body}, func(_ client.CallAck, err error) {
+		switch {
+		case p.closed || err == nil:
+		case notFound(err), conflict(err): // it left, or this device did: the state that follows says which
+		default:
+			p.c.m.log.Warn("a signal was refused", "call", p.c.id, "party", p.party, "type", kind, "error", err)
+			if kind == "offer" || kind == "answer" {
+				p.c.rebuild() // nothing comes of this connection any more
+			}
+		}
+	})
+}
+
+// candidate takes a local candidate; nil: there are no more.
+func (p *peer) candidate(i *webrtc.ICECandidate) {
+	switch {
+	case i == nil:
+		p.gathered = true
+		p.saySDP()
+		p.tell()
+		return
+	case p.unsaid != 0:
+		return // it will be in the description
+	}
+	init := i.ToJSON()
+	if d := p.pc.LocalDescription(); d == nil || strings.Contains(d.SDP, "a="+init.Candidate) && p.found == nil && p.pc.RemoteDescription() == nil {
+		// Found between the description's being written and its being sent: it has it.
+		return
+	}
+	p.found = append(p.found, candidate{C: init.Candidate, Mid: init.SDPMid})
+	if !p.telling {
+		p.telling = true
+		time.AfterFunc(gatherFor, func() {
+			p.c.post(func() {
+				p.telling = false
+				p.tell()
+			})
+		})
+	}
+}
+
+// tell sends the candidates that have gathered. The SFU has no use for them: it answers where it is asked from.
+func (p *peer) tell() {
+	if p.closed || p.unsaid != 0 || p.sfu {
+		return
+	}
+	for len(p.found) > 0 {
+		n := min(len(p.found), candsMost)
+		p.signal("candidates", p.found[:n:n])
+		p.found = p.found[n:]
+	}
+	p.found = nil
+}
+
+// take takes a signal of the other side.
+func (p *peer) take(t *told) {
+	switch t.Type {
+	case "offer", "answer":
+		text, err := description(t.Body)
+		if err != nil {
+			p.c.m.log.Warn("a description can't be read", "call", p.c.id, "party", p.party)
+			return
+		}
+		if t.Type == "offer" {
+			p.offered(text)
+		} else {
+			p.answered(text)
+		}
+	case "candidates":
+		p.candidates(t.Body)
+	case "negotiate":
+		var n negotiation
+		if json.Unmarshal(t.Body, &n) == nil && n.Want != nil && p.sfu {
+			p.slotsFor(*n.Want)
+		}
+	}
+}
+
+// offered answers an offer. Of two that cross, the polite one's falls (W3C WebRTC §10.7).
+func (p *peer) offered(text string) {
+	if p.sfu {
+		return
+	}
+	if p.pc.SignalingState() != webrtc.SignalingStateStable {
+		if p.ignored = !p.polite; p.ignored {
+			return
+		}
+		if err := p.takeBack(); err != nil {
+			p.broken("taking an offer back", err)
+			return
+		}
+	}
+	p.ignored = false
+	if last := p.pc.CurrentRemoteDescription(); last != nil && session(last.SDP) != session(text) { // RFC 8866 §5.2
+		p.forsake() // the other side has begun anew
+		if err := p.begin(); err != nil {
+			p.broken("another connection", err)
+			return
+		}
+	}
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: text}); err != nil {
+		p.broken("the other side's offer", err)
+		return
+	}
+	p.flush()
+	p.gathered = false
+	d, err := p.pc.CreateAnswer(nil)
+	if err == nil {
+		err = p.pc.SetLocalDescription(d)
+	}
+	if err != nil {
+		p.broken("an answer", err)
+		return
+	}
+	p.describe(webrtc.SDPTypeAnswer)
+	p.settled()
+}
+
+// session is what tells apart the connections that descriptions are of.
+func session(text string) string {
+	_, rest, _ := strings.Cut(text, "\no=")
+	f := strings.Fields(rest[:min(len(rest), 256)])
+	if len(f) < 2 {
+		return ""
+	}
+	return f[1]
+}
+
+// takeBack gives up the offer that this side has made, in favour of one that crossed it. pion has no rollback (RFC 8829 §4.1.8.2): what was never
+// connected begins anew, and else the offer is answered here, in the other side's place, with what is agreed on already.
+func (p *peer) takeBack() error {
+	p.unsaid = 0
+	mine, theirs := p.pc.PendingLocalDescription(), p.pc.CurrentRemoteDescription()
+	if theirs == nil || mine == nil {
+		p.forsake()
+		return p.begin()
+	}
+	p.again = true
+	answer, err := unchanged(mine.SDP, theirs.SDP)
+	if err != nil {
+		return err
+	}
+	return p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
+}
+
+// forsake closes the connection, to have another one take its place.
+func (p *peer) forsake() {
+	old := p.pc
+	p.c.m.closing.Go(func() { _ = old.GracefulClose() })
+	p.data, p.control, p.tracks, p.found, p.gathered = nil, nil, nil, nil, false
+}
+
+// unchanged answers an offer with what the other side said last: sections that it does not know are refused.
+func unchanged(offer, last string) (string, error) {
+	var o, l sdp.SessionDescription
+	if err := errors.Join(o.UnmarshalString(offer), l.UnmarshalString(last)); err != nil {
+		return "", err
+	}
+	for i, m := range o.MediaDescriptions {
+		if i < len(l.MediaDescriptions) {
+			for j, a := range l.MediaDescriptions[i].Attributes {
+				if a.Key == "setup" && a.Value == "actpass" {
+					l.MediaDescriptions[i].Attributes[j].Value = "passive" // RFC 8842 §5.3
+				}
+			}
+			continue
+		}
+		mid, _ := m.Attribute("mid")
+		refused := &sdp.MediaDescription{MediaName: m.MediaName, ConnectionInformation: m.ConnectionInformation}
+		refused.MediaName.Port.Value = 0
+		l.MediaDescriptions = append(l.MediaDescriptions, refused.WithValueAttribute("mid", mid).WithPropertyAttribute("inactive"))
+	}
+	b, err := l.Marshal()
+	return string(b), err
+}
+
+// settled is called when an exchange is over: what did not fit into it needs another one.
+func (p *peer) settled() {
+	if p.again || slices.ContainsFunc(p.pc.GetTransceivers(), func(t *webrtc.RTPTransceiver) bool { return t.Mid() == "" }) {
+		p.saySDP()
+		p.offer(false)
+	}
+}
+
+func (p *peer) answered(text string) {
+	if p.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer {
+		return // it came twice
+	}
+	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: text}); err != nil {
+		p.broken("the other side's answer", err)
+		return
+	}
+	p.flush()
+	p.settled()
+}
+
+// queueCands bounds candidates that came before a description.
+const queueCands = 256
+
+func (p *peer) candidates(body json.RawMessage) {
+	var all []candidate
+	if json.Unmarshal(body, &all) != nil {
+		return
+	}
+	for i := range all[:min(len(all), candsMost)] {
+		init := all[i].init()
+		if p.pc.RemoteDescription() == nil {
+			if len(p.queue) < queueCands {
+				p.queue = append(p.queue, init)
+			}
+			continue
+		}
+		if err := p.pc.AddICECandidate(init); err != nil && !p.ignored {
+			p.c.m.log.Debug("a candidate is of no use", "call", p.c.id, "party", p.party)
+		}
+	}
+}
+
+func (p *peer) flush() {
+	for _, i := range p.queue {
+		_ = p.pc.AddICECandidate(i)
+	}
+	p.queue = nil
+}
+
+// broken repairs what negotiation can't: all media begin anew.
+func (p *peer) broken(what string, err error) {
+	p.c.m.log.Warn("negotiation failed", "call", p.c.id, "party", p.party, "with", what, "error", err)
+	p.c.rebuild()
+}

@@ -1,0 +1,106 @@
+package calls
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/transport/v4/vnet"
+	"github.com/pion/webrtc/v4"
+)
+
+// country is a network of this process alone, with a network card for each device.
+type country struct {
+	t      *testing.T
+	router *vnet.Router
+}
+
+func newCountry(t *testing.T) *country {
+	t.Helper()
+	r, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "10.7.0.0/16", LoggerFactory: silence{}, MinDelay: 10 * time.Millisecond, MaxJitter: 3 * time.Millisecond})
+	must(t, err)
+	return &country{t, r}
+}
+
+func (c *country) card(ip string) *vnet.Net {
+	c.t.Helper()
+	n, err := vnet.NewNet(&vnet.NetConfig{StaticIPs: []string{ip}})
+	must(c.t, err)
+	must(c.t, c.router.AddNet(n))
+	return n
+}
+
+// on puts a device behind a card.
+func on(n *vnet.Net) func(*Options) {
+	return func(o *Options) {
+		o.Loopback = false
+		o.Tune = func(se *webrtc.SettingEngine) {
+			se.SetNet(n)
+			se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+			se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+		}
+		o.addresses = func() ([]net.Addr, error) {
+			i, err := n.InterfaceByName("eth0")
+			if err != nil {
+				return nil, err
+			}
+			return i.Addrs()
+		}
+	}
+}
+
+// TestNewAddress: a device that comes into another network is heard, and hears, within three seconds.
+func TestNewAddress(t *testing.T) {
+	s, world := serve(t), newCountry(t)
+	home, other := world.card("10.7.0.1"), world.card("10.7.0.2")
+	must(t, world.router.Start())
+	t.Cleanup(func() { must(t, world.router.Stop()) })
+	ann, bob := s.device("ann", "a", on(home)), s.device("bob", "b", on(other))
+	va, vb := newVoice(t, "ann"), newVoice(t, "bob")
+	a, b := pair(t, ann, bob, va, vb)
+	until(t, a, "figures", func(s Status) bool { return s.Quality.RTT > 0 && s.Quality.Received > 0 })
+
+	began := time.Now()
+	must(t, home.RemoveAddress("eth0", net.IPv4(10, 7, 0, 1)))
+	must(t, home.AddAddress("eth0", &net.IPNet{IP: net.IPv4(10, 7, 9, 9), Mask: net.CIDRMask(16, 32)}))
+	s.proxy.Cut() // the connection to the server was of the old network too
+	for _, v := range []*voice{va, vb} {
+		v.mu.Lock() // what was on its way does not count
+		clear(v.count)
+		v.mu.Unlock()
+	}
+	until(t, a, "another address", func(s Status) bool {
+		local := make(chan string, 1)
+		return a.post(func() {
+			for _, p := range a.peers {
+				local <- p.flows(time.Now()).local
+				return
+			}
+			local <- ""
+		}) && <-local == "10.7.9.9"
+	})
+	va.hears(5, "bob")
+	vb.hears(5, "ann")
+	took := time.Since(began)
+	t.Logf("after a change of the address both hear each other again in %v", took)
+	if took > 3*time.Second {
+		t.Errorf("that took %v", took)
+	}
+	must(t, b.Hangup(soon(t)))
+	over(t, a)
+}
+
+// TestRelayOnly: everything goes through the server's relay.
+func TestRelayOnly(t *testing.T) {
+	s := serve(t)
+	only := func(o *Options) { o.RelayOnly = true }
+	ann, bob := s.device("ann", "a", only), s.device("bob", "b", only)
+	va, vb := newVoice(t, "ann"), newVoice(t, "bob")
+	a, b := pair(t, ann, bob, va, vb)
+	for _, c := range []*Call{a, b} {
+		until(t, c, "a relay", func(s Status) bool { return s.Quality.Relayed && s.Quality.RTT > 0 })
+	}
+	must(t, b.Hangup(soon(t)))
+	over(t, a)
+}

@@ -1,0 +1,168 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+)
+
+// State is how far a call has come.
+type State uint8
+
+// The states.
+const (
+	StateNew          State = iota // it was started, and rings nowhere yet
+	StateRinging                   // it rings: there, or here
+	StateConnecting                // accepted; the parties are finding a way to each other
+	StateActive                    // people talk
+	StateReconnecting              // somebody's connection is gone; the call is not
+	StateEnded
+)
+
+func (s State) String() string {
+	return [...]string{"new", "ringing", "connecting", "active", "reconnecting", "ended"}[min(s, StateEnded)]
+}
+
+func stateOf(word string) State {
+	for s := StateNew; s < StateEnded; s++ {
+		if s.String() == word {
+			return s
+		}
+	}
+	return StateEnded
+}
+
+// What became of a call, in Status.Outcome: those of the contract, and two of one device alone.
+const (
+	Answered  = "answered"
+	Missed    = "missed"
+	Declined  = "declined"
+	Busy      = "busy"
+	Cancelled = "cancelled"
+	Failed    = "failed"
+	Taken     = "taken" // another device of the user has it
+	Left      = "left"  // a group's call goes on without this device
+)
+
+// Status is a call as it stands. It is a copy.
+type Status struct {
+	ID, Conv string
+	From     string // the user who called
+	Incoming bool
+	Waiting  bool // it rings while the user has another call
+	State    State
+	Outcome  string // once it has ended
+	Reason   string // why it ended, in a word: hangup, timeout, lost, failed, removed, closed
+	Media    []string
+	Party    string // this device's part in it; "": none
+	SFU      bool   // it goes through the server's SFU
+	Hold     bool   // this device holds it
+	Expires  time.Time
+	Began    time.Time // when the first connection stood; zero: none has
+	Online   bool      // there is signalling
+	Roster   []Member  // who takes part, this device too
+	Quality  Quality
+}
+
+// Member is one party of a call.
+type Member struct {
+	Party, User  string
+	Media        []string
+	Hold         bool
+	Reconnecting bool // its signalling is away
+	Me           bool
+	Connected    bool // media can flow, directly or through the SFU
+}
+
+// Quality is how good the connections are, over the last second: sums of bit rates, means of the rest.
+type Quality struct {
+	RTT      time.Duration
+	Loss     float64 // of what should have arrived, 0 to 1
+	Sent     int     // bits per second
+	Received int
+	Relayed  bool // at least one connection goes through a TURN server
+}
+
+// Err is nil for a call that was answered, or says what became of it.
+func (s *Status) Err() error {
+	switch {
+	case s.State != StateEnded, s.Outcome == Answered, s.Outcome == Left:
+		return nil
+	case s.Reason != "" && s.Reason != s.Outcome:
+		return &EndedError{s.Outcome, s.Reason}
+	}
+	return &EndedError{s.Outcome, ""}
+}
+
+// EndedError says that a call has ended, and what became of it.
+type EndedError struct{ Outcome, Reason string }
+
+func (e *EndedError) Error() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("calls: the call has ended: %s (%s)", e.Outcome, e.Reason)
+	}
+	return "calls: the call has ended: " + e.Outcome
+}
+
+// ErrEnded is what a call that is over says to everything that is wanted of it.
+var ErrEnded = errors.New("calls: the call is over")
+
+// board shows the newest status, and tells who waits for changes.
+type board struct {
+	mu    sync.Mutex
+	now   Status
+	bells map[chan struct{}]bool
+}
+
+func (b *board) status() Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.now
+	s.Roster = slices.Clone(s.Roster)
+	return s
+}
+
+func (b *board) set(fn func(*Status)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fn(&b.now)
+	for bell := range b.bells {
+		select {
+		case bell <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// updates yields the status now and after changes: the newest, so some may be left out, but never the last.
+func (b *board) updates(ctx context.Context) iter.Seq[Status] {
+	return func(yield func(Status) bool) {
+		bell := make(chan struct{}, 1)
+		b.mu.Lock()
+		if b.bells == nil {
+			b.bells = make(map[chan struct{}]bool)
+		}
+		b.bells[bell] = true
+		b.mu.Unlock()
+		defer func() {
+			b.mu.Lock()
+			delete(b.bells, bell)
+			b.mu.Unlock()
+		}()
+		for {
+			s := b.status()
+			if !yield(s) || s.State == StateEnded {
+				return
+			}
+			select {
+			case <-bell:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
