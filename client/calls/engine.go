@@ -26,6 +26,9 @@ func (o *Options) api() (*webrtc.API, error) {
 		return nil, err
 	}
 	var s webrtc.SettingEngine
+	// The goroutine of the call closes connections, nobody else: pion closing one by itself, when the other side did, races with
+	// reading its figures.
+	s.DisableCloseByDTLS(true)
 	s.LoggerFactory = silence{}
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepAlive)
 	s.SetIncludeLoopbackCandidate(o.Loopback)

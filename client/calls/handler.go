@@ -69,8 +69,8 @@ func (m *Manager) concerned(t *told) *Call {
 	if c := m.calls[t.Call]; c != nil {
 		return c
 	}
-	if t.Kind == "state" && t.Party != "" && !m.closed && t.From == m.c.Me() {
-		for _, c := range m.starting { // ahead of the answer to its start
+	if _, over := m.elder[t.Call]; t.Kind == "state" && t.Party != "" && !m.closed && !over {
+		for _, c := range m.starting { // ahead of the answer to its start, which may be joining what somebody else began
 			if c.conv == t.Conv && c.id == "" {
 				m.adopt(c, t.Call)
 				return c

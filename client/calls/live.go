@@ -161,7 +161,10 @@ func (c *Call) show() {
 	t := &c.state
 	c.board.set(func(s *Status) {
 		s.From, s.Media, s.Waiting, s.Party, s.SFU, s.Expires = t.From, t.Media, t.Waiting, c.party, t.Mode == "sfu", c.until
-		if s.State = stateOf(t.State); t.Kind == "ring" && c.party == "" {
+		if t.State != "" { // it was told
+			s.State = stateOf(t.State)
+		}
+		if t.Kind == "ring" && c.party == "" {
 			s.State = StateRinging
 		}
 		s.Roster = s.Roster[:0:0]

@@ -28,6 +28,9 @@ func (c *Call) tick(now time.Time) {
 	if !c.ice.ready && c.party != "" {
 		c.fetchICE()
 	}
+	if c.party != "" && c.online && c.state.Seq == 0 { // what was told went by: devices are told at QoS 0
+		c.resume()
+	}
 	c.measure(now)
 	if c.party != "" && now.Sub(c.onlyAt) > silentMost && now.Sub(c.heardAt) > silentMost {
 		c.say("hangup", request{Reason: "failed"}, nil)
