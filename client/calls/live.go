@@ -149,9 +149,9 @@ func (c *Call) rings(t *told) {
 			case c.ended || c.party != "":
 			case notFound(err):
 				c.over(Missed, "")
-			case conflict(err):
-				c.over(Taken, "")
 			}
+			// A conflict: another device has it, and this one is told that it was taken; or this one has, by a Start whose answer
+			// is on its way to another goroutine.
 		})
 	}
 }

@@ -1,10 +1,12 @@
 // The page. Whatever others wrote gets into it by textContent alone.
 
 import { Petrel } from './petrel.js'
+import { Phone } from './phone.js'
 
 const $ = (id) => document.getElementById(id)
 const conversations = new Map() // id -> Conversation
 let petrel = null
+let phone = null
 let current = null
 
 // element makes one with text in it: the only way in which text gets into this page.
@@ -17,6 +19,13 @@ function element(tag, className, text = '') {
 
 const status = (text) => { $('status').textContent = text }
 const unreadText = (n) => n ? `, ${n} unread` : ''
+
+// ended is what became of a call, for people.
+function ended({ from, ext = {} }) {
+  const seconds = ext.duration ?? 0
+  const length = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
+  return `Call by ${from}: ${ext.outcome}${ext.outcome === 'answered' ? `, ${length}` : ''}`
+}
 
 // Conversation is what the page knows of one, and its list of messages, which is in the document while it is current.
 class Conversation {
@@ -60,8 +69,9 @@ class Conversation {
       return false
     }
     if (kind === 'post') this.insert(this.message(event), event.seq)
+    else if (kind === 'call') this.insert(element('li', 'note', ended(event)), event.seq)
     else if (event.member?.user) this.insert(element('li', 'note', `${event.member.user}: ${kind}`), event.seq)
-    return kind === 'post'
+    return kind === 'post' || (kind === 'call' && event.ext?.outcome !== 'answered') // news
   }
 
   message({ seq, from, at, text, id }) {
@@ -143,6 +153,7 @@ async function open(conv) {
   current = conv
   $('messages').replaceWith(conv.list)
   $('title').textContent = conv.title
+  phone.open(conv.id, conv.title)
   for (const c of conversations.values()) c.label()
   $('text').focus()
   if (!conv.loaded) {
@@ -169,12 +180,14 @@ const handlers = {
       }
       if (current) await open(current)
     }
+    phone.online()
     for (const entry of petrel.outbox()) showWaiting(entry)
     if (!current) $('open').elements.name.focus()
   },
   offline: (why) => status(`No connection (${why}). What you write is kept and sent later.`),
   refused(reason) {
     status(`The server refuses: ${reason}`)
+    phone.end()
     $('login').hidden = false
     $('chat').hidden = true
     $('login').elements.password.focus()
@@ -188,6 +201,8 @@ const handlers = {
     markRead(conv)
     if (conv === current && atEnd) scrollDown()
   },
+  call: (party, message) => phone.told(party, message),
+  running: (conv, call) => phone.running(conv, call),
   settled(entry, reason) {
     const item = conversation(entry.conv).list.querySelector(`[data-id="${entry.id}"]`)
     if (!item) return
@@ -208,8 +223,12 @@ $('login').onsubmit = (submit) => {
   conversations.clear() // they may have been another user's
   $('conversations').replaceChildren()
   current = null
+  petrel?.end()
+  phone?.end()
   try {
     petrel = new Petrel({ url, user, password, handlers })
+    phone = new Phone(petrel, (conv) => conversations.get(conv)?.title ?? (petrel.other(conv) ? `@${petrel.other(conv)}` : conv), status)
+    sessionStorage.setItem('petrel login', JSON.stringify({ url, user }))
   } catch (err) {
     status(`${url} is no address of a server, like ws://127.0.0.1:8080/mqtt: ${err.message}`)
   }
@@ -243,5 +262,8 @@ $('earlier').onclick = async () => {
   await current.history(current.oldest)
   log.scrollTop = log.scrollHeight - fromEnd // what was read stays where it is
 }
+
+// Whoever loads the page again in the middle of a call has half a minute to be back.
+for (const [name, value] of Object.entries(JSON.parse(sessionStorage.getItem('petrel login') ?? '{}'))) $('login').elements[name].value = value
 
 document.addEventListener('visibilitychange', () => { if (current) markRead(current) })

@@ -4,43 +4,11 @@
 // to crash and to come back, reads a line when that has happened, and ends with "ok".
 
 import assert from 'node:assert/strict'
-import readline from 'node:readline'
 import mqtt from 'mqtt'
 import { chromium, devices } from 'playwright-core'
-
-const [page, server, executablePath] = process.argv.slice(2)
-const stdin = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]()
-async function ask(what) {
-  console.log(what)
-  await stdin.next()
-}
+import { ask, executablePath, logIn, open, page, server, tab } from './tabs.mjs'
 
 const browser = await chromium.launch({ executablePath })
-
-// A tab; whatever the page complains of ends the test, but for connections that the crash cuts.
-async function tab(context) {
-  const t = await context.newPage()
-  t.setDefaultTimeout(30_000)
-  t.on('pageerror', (err) => { throw err })
-  t.on('console', (m) => {
-    if (m.type() === 'error' && !/WebSocket connection to/.test(m.text())) throw new Error(m.text())
-  })
-  return t
-}
-
-async function logIn(t, user) {
-  await t.goto(page)
-  await t.getByLabel('Server').fill(server)
-  await t.getByLabel('User').fill(user)
-  await t.getByRole('button', { name: 'Connect' }).click()
-  await t.getByRole('status').filter({ hasText: `Connected as ${user}.` }).waitFor()
-}
-
-async function open(t, name) {
-  await t.getByLabel('Open a conversation').fill(name)
-  await t.getByRole('button', { name: 'Open' }).click()
-  await t.getByRole('heading', { name }).waitFor()
-}
 
 const items = (t) => t.getByRole('log').getByRole('listitem')
 const message = (t, text) => items(t).filter({ has: t.getByText(text, { exact: true }) })
