@@ -2,6 +2,7 @@ package tui
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/petrelchat/petrel/chat"
@@ -21,7 +23,30 @@ const patience = 20 * time.Second
 
 // actor does what the user wants with the client. Its methods may take as long as the network does: they run beside the
 // keyboard, in commands of bubbletea's or goroutines of plain's.
-type actor struct{ c *client.Client }
+type actor struct {
+	c     *client.Client
+	wrote *written // takes the ids of what is written here; may be nil
+}
+
+// written are the ids of messages that were written in this program and not told of yet. Any goroutine may use it.
+type written struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (w *written) add(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ids[id] = true
+}
+
+// take reports whether a message was written here, and forgets it.
+func (w *written) take(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	defer delete(w.ids, id)
+	return w.ids[id]
+}
 
 // outcome is what came of a command.
 type outcome struct {
@@ -223,6 +248,10 @@ func (a actor) target(ctx context.Context, conv string, at client.Target, args, 
 func (a actor) post(ctx context.Context, conv, text string, re client.Target) error {
 	text = termtext.Expand(text)
 	p := client.Post{Text: text, Re: re, Mentions: a.mentioned(ctx, conv, text)}
+	if a.wrote != nil {
+		p.ID = rand.Text()[:16]
+		a.wrote.add(p.ID) // before it is in the store: from then on it may be seen
+	}
 	_, err := a.c.Post(ctx, conv, p)
 	return err
 }

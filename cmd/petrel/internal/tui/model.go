@@ -87,7 +87,7 @@ type (
 
 func newModel(ctx context.Context, o *Options) *model {
 	c := o.Client
-	m := &model{ctx: ctx, o: o, c: c, act: actor{c}, p: newPainter(o.Zone), keys: newKeys(), drafts: make(map[string]string), threadTexts: make(map[string]string), status: c.Status()}
+	m := &model{ctx: ctx, o: o, c: c, act: actor{c: c}, p: newPainter(o.Zone), keys: newKeys(), drafts: make(map[string]string), threadTexts: make(map[string]string), status: c.Status()}
 	m.find.input.set("")
 	m.refused(client.Status{})
 	return m

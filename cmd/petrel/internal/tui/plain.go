@@ -61,7 +61,7 @@ const (
 func runPlain(ctx context.Context, o *Options, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &plain{
-		c: o.Client, act: actor{o.Client}, p: newPainter(o.Zone), o: o, out: bufio.NewWriter(out),
+		c: o.Client, act: actor{o.Client, &written{ids: make(map[string]bool)}}, p: newPainter(o.Zone), o: o, out: bufio.NewWriter(out),
 		said: make(map[string]map[string]told), began: make(map[string]uint64), results: make(chan func()),
 	}
 	defer p.running.Wait()

@@ -111,6 +111,9 @@ func (p *plain) tellAll(msgs []client.Message, row *client.Conversation) {
 		key := keyOf(&msgs[i])
 		now[key] = tellOf(&msgs[i])
 		old, known := before[key]
+		if !known && p.act.wrote.take(key) && !now[key].way { // it was sent before one looked
+			old, known = told{text: now[key].text, way: true}, true
+		}
 		switch {
 		case !known && now[key].way && msgs[i].State != client.StateFailed: // typed just now
 			if !p.quiet && p.c.Status().State < client.CatchingUp {

@@ -252,7 +252,7 @@ func TestParse(t *testing.T) {
 
 // TestEveryCommandIsCarriedOut: what the help lists, exists.
 func TestEveryCommandIsCarriedOut(t *testing.T) {
-	a := actor{offline(t)}
+	a := actor{c: offline(t)}
 	screens := []string{"list", "more", "search", "who", "status", "quiet", "help", "quit", "thread", "around"} // these are the screens' and plain's own
 	for _, c := range commands() {
 		_, conv := a.ofConversation(c.name)
