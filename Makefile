@@ -16,7 +16,7 @@ JS_DEPS  := e2e/js/node_modules/.package-lock.json examples/browser/node_modules
 PY_DEPS  := e2e/python/.venv/installed examples/python/.venv/installed
 
 .DEFAULT_GOAL := build
-.PHONY: run build test check bench crash conformance fuzz tools e2e-deps fmt-check
+.PHONY: run build test long check bench crash conformance fuzz tools e2e-deps fmt-check
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/petrel
@@ -55,6 +55,10 @@ test: e2e-deps build fmt-check
 	$(GO) vet ./...
 	$(GO) test -race -shuffle=on -timeout $(TIMEOUT) -skip '^TestTalkScripts$$' $$($(GO) list ./... | grep -vE '/(crash|conformance)$$')
 	$(GO) test -shuffle=on -timeout $(TIMEOUT) -run '^TestTalkScripts$$' ./cmd/petrel # hundreds of programs, each of which starts slowly with -race
+
+# The long forms of tests that make test runs short: random runs, cuts at every byte, killed programs, calls of five in browsers.
+long: e2e-deps build
+	PETREL_LONG=1 $(GO) test -count=1 -timeout 1h ./client ./client/internal/link ./broker/rpc ./examples
 
 check: fmt-check
 	$(GO) vet ./...

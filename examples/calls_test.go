@@ -115,6 +115,9 @@ func TestCallsProgram(t *testing.T) {
 // TestCallsGroup: three browsers and two programs in one call, which is a mesh first and goes through the server in the end, also after a
 // crash of that.
 func TestCallsGroup(t *testing.T) {
+	if os.Getenv("PETREL_LONG") == "" {
+		t.Skip("three browsers and two programs on two processors: make long")
+	}
 	petreltest.Tool(t, "mosquitto_rr")
 	s := petreltest.Serve(t, petrel, "--dev")
 	for _, user := range []string{"ann", "bob", "carol", "dave", "erin"} {
