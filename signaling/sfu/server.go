@@ -242,12 +242,20 @@ func (s *Server) post(op func(time.Time)) {
 	}
 }
 
-// run owns the calls: who takes part, what is shown to whom.
+// run owns the calls: who takes part, what is shown to whom. While there are none it sleeps.
 func (s *Server) run() {
 	t := time.NewTicker(beat)
 	defer t.Stop()
 	w := newWriter(s.socks[0], &s.stats.out)
-	for n := 1; ; n++ {
+	beats := true
+	for n := 1; ; {
+		if busy := len(s.rooms) > 0; busy != beats {
+			if beats = busy; busy {
+				t.Reset(beat)
+			} else {
+				t.Stop()
+			}
+		}
 		select {
 		case <-s.ctx.Done():
 			for _, r := range s.rooms {
@@ -258,10 +266,10 @@ func (s *Server) run() {
 			return
 		case op := <-s.ops:
 			op(time.Now())
-			n--
 		case now := <-t.C:
 			s.tick(w, n, now)
 			w.flush()
+			n++
 		}
 	}
 }
