@@ -59,6 +59,10 @@ func (r *runner) idle(ctx context.Context, s *server) (Result, error) {
 	return res, nil
 }
 
+// settling is how long a server in Go may take to give back what making the sessions left behind: without it
+// the figure says whether its collector ran in the last two seconds.
+const settling = 10 * time.Second
+
 // sessions measures what a session costs that is away, and a restart with all of them.
 func (r *runner) sessions(ctx context.Context, s *server) (Result, error) {
 	cr := newCrew(ctx)
@@ -89,7 +93,7 @@ func (r *runner) sessions(ctx context.Context, s *server) (Result, error) {
 	}
 	res.add("sessions", "", float64(n))
 	res.add("sessions made/s", "", float64(n)/time.Since(start).Seconds())
-	if err := cr.sleep(r.opt.Warmup); err != nil {
+	if err := cr.sleep(max(r.opt.Warmup, settling)); err != nil {
 		return res, err
 	}
 	if s.pid > 0 {
