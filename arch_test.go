@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -50,6 +51,7 @@ var layers = map[string]int{
 	"client/calls":        4, // above the client, beside it: who makes no calls links no WebRTC
 	"broker":              4,
 	"cmd":                 5,
+	"internal/servertest": 5,
 	"web":                 5,
 	"crash":               6, // drive the built program from outside
 	"conformance":         6,
@@ -167,12 +169,12 @@ var walls = []wall{
 	{
 		why:  "what tests are made of is in no program",
 		from: func(string) bool { return true },
-		to:   ours("internal/petreltest"),
+		to:   ours("internal/petreltest", "internal/servertest"),
 	},
 	{
 		why: "configuration is passed down as plain options, so that each room can be used and tested alone",
 		from: not(func(p string) bool {
-			return p == "broker" || under("broker/config", "broker/listen", "cmd", "examples")(p)
+			return p == "broker" || under("broker/config", "broker/listen", "cmd", "examples", "internal/servertest")(p)
 		}),
 		to: ours("broker/config"),
 	},
@@ -210,10 +212,14 @@ type source struct {
 	ast        *ast.File
 }
 
-func sources(t *testing.T) (*token.FileSet, []source) {
-	t.Helper()
-	fset := token.NewFileSet()
-	var all []source
+type house struct {
+	fset *token.FileSet
+	all  []source
+}
+
+// parsed is every file of the house, read once.
+var parsed = sync.OnceValues(func() (*house, error) {
+	h := &house{fset: token.NewFileSet()}
 	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -225,20 +231,26 @@ func sources(t *testing.T) (*token.FileSet, []source) {
 		if d.IsDir() || !strings.HasSuffix(name, ".go") {
 			return nil
 		}
-		f, err := parser.ParseFile(fset, p, nil, parser.SkipObjectResolution)
+		f, err := parser.ParseFile(h.fset, p, nil, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
-		all = append(all, source{p, path.Dir(filepath.ToSlash(p)), strings.HasSuffix(name, "_test.go"), f})
+		h.all = append(h.all, source{p, path.Dir(filepath.ToSlash(p)), strings.HasSuffix(name, "_test.go"), f})
 		return nil
 	})
+	return h, err
+})
+
+func sources(t *testing.T) (*token.FileSet, []source) {
+	t.Helper()
+	h, err := parsed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) < 20 {
-		t.Fatalf("only %d files were found", len(all))
+	if len(h.all) < 20 {
+		t.Fatalf("only %d files were found", len(h.all))
 	}
-	return fset, all
+	return h.fset, h.all
 }
 
 // isModule says whether dir is a module of its own, with walls of its own.
@@ -371,7 +383,7 @@ func TestWallsStand(t *testing.T) {
 		{"protocol", module + "/storage", true}, {"storage/pebblestore", module + "/protocol", true},
 		{"broker", module + "/client", true}, {"cmd/petrel", module + "/client", false},
 		{"hooks", module + "/signaling", true}, {"broker", module + "/signaling", false}, {"broker/hub", module + "/signaling", true},
-		{"cmd/petrel", module + "/internal/petreltest", true},
+		{"cmd/petrel", module + "/internal/petreltest", true}, {"examples/embed", module + "/internal/servertest", true},
 		{"client", "github.com/pion/webrtc/v4", true}, {"client/internal/link", "github.com/pion/sdp/v3", true}, {"client/calls/media", "github.com/pion/webrtc/v4", false},
 		{"client/calls", module + "/signaling/sdp", true},
 		{"internal/words", module + "/chat", true}, {"internal/words", "golang.org/x/text/unicode/norm", false}, {"internal/words", "unicode/utf8", false},

@@ -111,22 +111,19 @@ func (g callGate) Member(user, conv string) bool {
 	return err == nil && member
 }
 
-// Members implements signaling.Gate. A conversation that somebody has muted is told of, and does not ring; one
-// person who calls another directly rings always.
+// Members implements signaling.Gate. In a conversation that somebody has muted nothing rings for them.
 func (g callGate) Members(caller, conv string, most int) (users []string, more bool, err error) {
-	if a, b, direct := chat.Parties(conv); direct {
-		if a == caller {
-			return []string{b}, false, nil
-		}
-		return []string{a}, false, nil
-	}
 	var members []string
-	if err = g.s.hub.Query(conv, false, func(v hub.View) { members = v.State.MemberList() }); err != nil {
-		return nil, false, err
-	}
-	apart, err := g.apart(caller)
-	if err != nil {
-		return nil, false, err
+	var apart map[string]bool
+	if a, b, direct := chat.Parties(conv); direct { // who is blocked does not come so far
+		members = []string{a, b}
+	} else {
+		if err = g.s.hub.Query(conv, false, func(v hub.View) { members = v.State.MemberList() }); err != nil {
+			return nil, false, err
+		}
+		if apart, err = g.apart(caller); err != nil {
+			return nil, false, err
+		}
 	}
 	now := g.s.now().UnixMilli()
 	for _, user := range members {
@@ -161,12 +158,12 @@ func (g callGate) apart(user string) (map[string]bool, error) {
 	return all, err
 }
 
-// RelayOnly implements signaling.Gate.
-func (g callGate) RelayOnly(user string) bool {
+// Relayed implements signaling.Gate.
+func (g callGate) Relayed(user string, accepted bool) bool {
 	p, err := g.s.presence.Profile(user)
 	if err != nil {
 		g.s.log.Error("reading a profile failed; addresses are kept back", "user", user, "error", err)
 		return true
 	}
-	return p.Relay == chat.RelayUntilAccepted || p.Relay == chat.RelayAlways
+	return p.Relay == chat.RelayAlways || p.Relay == chat.RelayUntilAccepted && !accepted
 }

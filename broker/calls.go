@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/broker/rpc"
 	"github.com/petrelchat/petrel/hooks"
@@ -46,6 +44,19 @@ func callLimits(c *config.Config) signaling.Limits {
 	return signaling.Limits{
 		PerUser: l.PerUser, Parties: l.Parties, Rung: l.Rung,
 		StartsPerPair: l.StartsPerPair, StartsPerUser: l.StartsPerUser, SignalsPerUser: l.Signals,
+	}
+}
+
+// reloadCalls is what a running server takes over.
+func reloadCalls(old, c config.Calls) config.Calls {
+	c.Enabled, c.Parties = old.Enabled, old.Parties
+	return c
+}
+
+// set takes over the limits of the settings.
+func (c *calls) set(cfg *config.Config) {
+	if c != nil {
+		c.SetLimits(callLimits(cfg))
 	}
 }
 
@@ -106,8 +117,8 @@ func answered(done func(hooks.CallAnswer)) func(signaling.Answer) {
 }
 
 // Start implements hooks.Calls.
-func (p callPort) Start(d hooks.Device, conv string, payload []byte, done func(hooks.CallAnswer)) {
-	p.c.Service.Start(device{d}, conv, payload, answered(done))
+func (p callPort) Start(d hooks.Device, conv string, in hooks.CallPacket, payload []byte, done func(hooks.CallAnswer)) {
+	p.c.Service.Start(device{d}, conv, signaling.Packet(in), payload, answered(done))
 }
 
 // Do implements hooks.Calls.
@@ -153,31 +164,23 @@ func (s *Server) hangUp(ctx context.Context, user string) error {
 }
 
 // callMetrics shows what calls there are.
-func (s *Server) callMetrics(reg *prometheus.Registry) {
+func (s *Server) callMetrics(m meters) {
 	if s.calls == nil {
 		return
 	}
-	gauge := func(name, help string, read func(*signaling.Stats) int) {
-		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+	read := func(of func(*signaling.Stats) uint64) func() float64 {
+		return number(func() uint64 {
 			st := s.calls.Stats()
-			return float64(read(&st))
-		}))
+			return of(&st)
+		})
 	}
-	counter := func(o prometheus.CounterOpts, read func(*signaling.Stats) uint64) {
-		reg.MustRegister(prometheus.NewCounterFunc(o, func() float64 {
-			st := s.calls.Stats()
-			return float64(read(&st))
-		}))
-	}
-	gauge("petrel_calls", "Calls that live now.", func(st *signaling.Stats) int { return st.Live })
-	gauge("petrel_call_parties", "Parties of the calls that live now.", func(st *signaling.Stats) int { return st.Parties })
-	gauge("petrel_calls_unwritten", "Calls that ended and are not in the log of their conversation yet.", func(st *signaling.Stats) int { return st.Unwritten })
-	counter(prometheus.CounterOpts{Name: "petrel_calls_started_total", Help: "Calls that began."}, func(st *signaling.Stats) uint64 { return st.Started })
-	counter(prometheus.CounterOpts{Name: "petrel_call_signals_total", Help: "Signals that were passed on."}, func(st *signaling.Stats) uint64 { return st.Signals })
-	counter(prometheus.CounterOpts{Name: "petrel_calls_refused_total", Help: "Publishes about calls that were refused."}, func(st *signaling.Stats) uint64 { return st.Refused })
+	m.gauge("petrel_calls", "Calls that live now.", read(func(st *signaling.Stats) uint64 { return uint64(st.Live) }))
+	m.gauge("petrel_call_parties", "Parties of the calls that live now.", read(func(st *signaling.Stats) uint64 { return uint64(st.Parties) }))
+	m.gauge("petrel_calls_unwritten", "Calls that ended and are not in the log of their conversation yet.", read(func(st *signaling.Stats) uint64 { return uint64(st.Unwritten) }))
+	m.counter("petrel_calls_started_total", "Calls that began.", read(func(st *signaling.Stats) uint64 { return st.Started }))
+	m.counter("petrel_call_signals_total", "Signals that were passed on.", read(func(st *signaling.Stats) uint64 { return st.Signals }))
+	m.counter("petrel_calls_refused_total", "Publishes about calls that were refused.", read(func(st *signaling.Stats) uint64 { return st.Refused }))
 	for _, outcome := range []string{"answered", "missed", "declined", "busy", "cancelled", "failed"} {
-		counter(prometheus.CounterOpts{
-			Name: "petrel_calls_ended_total", Help: "Calls that ended, by how.", ConstLabels: prometheus.Labels{"outcome": outcome},
-		}, func(st *signaling.Stats) uint64 { return st.Ended[outcome] })
+		m.counter("petrel_calls_ended_total", "Calls that ended, by how.", read(func(st *signaling.Stats) uint64 { return st.Ended[outcome] }), "outcome", outcome)
 	}
 }

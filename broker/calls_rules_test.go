@@ -199,7 +199,7 @@ func TestTheCallOfAGroup(t *testing.T) {
 	bob.leave()
 	bob = s.phone("bob", "b")
 	roster(bob, false, "ana", "bob", "cas")
-	s.restart()
+	s.Restart()
 	ana, bob, cas, eve = s.phone("ana", "a"), s.phone("bob", "b"), s.phone("cas", "c"), s.phone("eve", "e")
 	ok(t, ana.subscribe("c/crew/call"))
 	roster(ana, true, "ana", "bob", "cas")

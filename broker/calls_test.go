@@ -375,7 +375,7 @@ func TestAStartComesAgain(t *testing.T) {
 
 func TestDeclineCancelAndTimeouts(t *testing.T) {
 	clk := new(clock)
-	s := serveTuned(t, t.TempDir(), clk.options)
+	s := serveTuned(t, clk.options)
 	ana, phone, desk := s.phone("ana", "a"), s.phone("bob", "phone"), s.phone("bob", "desk")
 	ok(t, ana.subscribe("c/+/json"))
 	log := func(call, outcome string) {
@@ -430,7 +430,7 @@ func TestDeclineCancelAndTimeouts(t *testing.T) {
 // A call survives its connections: only silence of both for 30 s ends it.
 func TestACallOutlivesItsConnections(t *testing.T) {
 	clk := new(clock)
-	s := serveTuned(t, t.TempDir(), clk.options)
+	s := serveTuned(t, clk.options)
 	ana, bob := s.phone("ana", "a"), s.phone("bob", "b")
 	call, _, pb := established(t, ana, bob, "u/bob/call")
 	_ = bob.Close()
@@ -461,7 +461,7 @@ func TestRestartsInEachState(t *testing.T) {
 	ana, bob := s.phone("ana", "a"), s.phone("bob", "b")
 	back := func() {
 		t.Helper()
-		s.restart()
+		s.Restart()
 		ana, bob = s.phone("ana", "a"), s.phone("bob", "b")
 	}
 	call, pa := ana.starts("u/bob/call", "")

@@ -56,7 +56,7 @@ func TestWhoWasAwayGetsEverythingInOrderOnce(t *testing.T) {
 				bob.expect([2]string{"c/ana~bob/text/ana", fmt.Sprint(i)})
 			}
 			bob.quiet()
-			s.restart()
+			s.Restart()
 			bob = s.dial("bob", version.opts...)
 			bob.quiet()
 			s.dial("ana").publish("u/bob/text", "after the restart")
@@ -94,7 +94,7 @@ func TestPlainTopics(t *testing.T) {
 	}
 	bob.quiet()
 	ana.publishWith(mqttc.Publish{Topic: "house/door", Payload: []byte("open"), QoS: 1, Retain: true})
-	s.restart()
+	s.Restart()
 	cas := s.dial("cas")
 	ok(t, cas.subscribe("house/#"))
 	if m := cas.next(); m.payload != "open" || !m.retain {

@@ -47,7 +47,7 @@ func TestSubscriptionAttaches(t *testing.T) {
 		three := bob.peek()
 		bob.vanish()
 		ana.send("u/bob/json", `{"kind":"edit","re":1,"text":"4"}`)
-		s.restart()
+		s.Restart()
 		bob = s.dial("bob", version, keep)
 		if m := bob.next(); m.payload != three.payload || !m.dup || m.id != three.id {
 			t.Errorf("%v id %d, want %v id %d with DUP", m, m.id, three, three.id)

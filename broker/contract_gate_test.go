@@ -118,7 +118,7 @@ func TestBannedMember(t *testing.T) {
 		}
 		here.quiet()
 		eve.quiet()
-		s.restart()
+		s.Restart()
 		for _, user := range []string{"bob", "eve"} {
 			for _, request := range []string{`group.join {"conv":"crew"}`, `history {"conv":"crew"}`, `group.get {"conv":"crew"}`} {
 				method, payload, _ := strings.Cut(request, " ")
@@ -171,7 +171,7 @@ func TestMutedMember(t *testing.T) {
 	}
 	s.dial("ana").send("c/crew/text", "quiet, isn't it")
 	equal(t, bob.seqs(1), "4")
-	s.restart()
+	s.Restart()
 	bob = s.dial("bob", v5)
 	if c := bob.publish("c/crew/text", "hello"); c != 0x87 {
 		t.Errorf("after a restart a muted member's post is answered 0x%02X", c)
@@ -212,7 +212,7 @@ func TestRequestsToJoin(t *testing.T) {
 	if m := eve(); m.field(t, "kind") != "denied" || m.field(t, "conv") != "crew" || strings.Contains(m.payload, "mo") {
 		t.Error(m)
 	}
-	s.restart()
+	s.Restart()
 	if got := s.refused("eve", "group.join", `{"conv":"crew"}`); !strings.Contains(got, "rate-limited") {
 		t.Error(got)
 	}
@@ -243,8 +243,8 @@ func TestEndOfAGate(t *testing.T) {
 // verify stops the server and checks every invariant of what it has stored.
 func (s *testServer) verify() {
 	s.t.Helper()
-	s.stop()
-	sum, err := broker.Verify(s.dir, func(p verify.Problem) { s.t.Error(p) })
+	s.Stop()
+	sum, err := broker.Verify(s.Config.Data, func(p verify.Problem) { s.t.Error(p) })
 	if err != nil || !sum.OK() {
 		s.t.Error(sum, err)
 	}

@@ -56,10 +56,9 @@ func (h *heldStore) hold() (release func()) {
 
 // 1. PUBACK means stored, and nobody sees what is not synced.
 func TestPubackMeansStored(t *testing.T) {
-	dir := t.TempDir()
 	held := new(heldStore)
-	s := serveTuned(t, dir, func(o *broker.Options) {
-		st, err := pebblestore.Open(broker.StoreDir(dir), pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
+	s := serveTuned(t, func(o *broker.Options) {
+		st, err := pebblestore.Open(broker.StoreDir(o.Config.Data), pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +178,7 @@ func TestPostAtOtherQoS(t *testing.T) {
 	ana.put(p)
 	ana.await(mqttc.PUBREC)
 	ana.leave()
-	s.restart()
+	s.Restart()
 	ana = s.dial("ana", keep)
 	ana.put(p)
 	ana.await(mqttc.PUBREC)
@@ -221,7 +220,7 @@ func TestRetryWithID(t *testing.T) {
 		if _, code := post(ana, "two"); code != 0x83 {
 			t.Errorf("other content: 0x%02X", code)
 		}
-		s.restart()
+		s.Restart()
 		ana = s.dial("ana", v5, userProp("meta", "seq"))
 	}
 	bob = s.dial("bob")
@@ -241,11 +240,10 @@ func TestRetryWithID(t *testing.T) {
 func TestRetryWithoutID(t *testing.T) {
 	for _, topic := range []string{"u/bob/text", "plain"} {
 		t.Run(topic, func(t *testing.T) {
-			dir := t.TempDir()
 			held, hook := new(heldStore), &embedded{gone: make(chan struct{}, 10)}
-			s := serveTuned(t, dir, func(o *broker.Options) {
+			s := serveTuned(t, func(o *broker.Options) {
 				hook.tune(o)
-				st, err := pebblestore.Open(broker.StoreDir(dir), pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
+				st, err := pebblestore.Open(broker.StoreDir(o.Config.Data), pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -300,7 +298,7 @@ func (c *client) ping() {
 // 9. Message Expiry on a post makes it disappear then.
 func TestPostDisappears(t *testing.T) {
 	c := new(clock)
-	s := serveTuned(t, t.TempDir(), c.options)
+	s := serveTuned(t, c.options)
 	bob, tex := s.dial("bob", keep), s.dial("bob", keep, device("text"))
 	code(t, bob.subscribe("c/+/json"), 1)
 	code(t, tex.subscribe("c/+/text/+"), 1)

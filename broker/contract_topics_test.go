@@ -70,7 +70,7 @@ func TestRetainOnAPost(t *testing.T) {
 // c/{conv}/typing: QoS 0, to the others, at most one per 2 s per member; empty stops.
 func TestTyping(t *testing.T) {
 	c := new(clock)
-	s := serveTuned(t, t.TempDir(), c.options)
+	s := serveTuned(t, c.options)
 	s.know("ana", "bob", "eve")
 	ana, bob, eve := s.dial("ana"), s.dial("bob"), s.dial("eve")
 	ana.send("u/bob/text", "x")

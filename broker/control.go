@@ -70,6 +70,9 @@ func (s *Server) Reload(c config.Config) (changed, needRestart []string, err err
 			return nil, nil, err
 		}
 	}
+	if err := s.reloadRelay(&c); err != nil {
+		return nil, nil, err
+	}
 	for _, l := range s.http {
 		l.SetOrigins(c.HTTP.Origins)
 	}
@@ -83,10 +86,12 @@ func (s *Server) Reload(c config.Config) (changed, needRestart []string, err err
 	next.Limits, next.Retention, next.Presence, next.KeepAlive = c.Limits, c.Retention, c.Presence, c.KeepAlive
 	next.Auth, next.ACL, next.DenyFilters, next.Admins, next.HTTP.Origins = c.Auth, c.ACL, c.DenyFilters, c.Admins, c.HTTP.Origins
 	next.PublicURL, next.Webhooks, next.People = c.PublicURL, c.Webhooks, c.People
-	next.Notify = reloadNotify(old.Notify, c.Notify)
+	next.Notify, next.Calls = reloadNotify(old.Notify, c.Notify), reloadCalls(old.Calls, c.Calls)
+	next.TURN.Limits = c.TURN.Limits
 	next.Log.Level = c.Log.Level // the logger is the caller's
 	s.cfg.Store(&next)
 	s.webhooks.Set(hookSettings(&next))
 	s.notify.Set(notifySettings(&next))
+	s.calls.set(&next)
 	return changed, needRestart, nil
 }

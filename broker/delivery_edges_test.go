@@ -71,8 +71,8 @@ func TestStubForWhatRetentionTook(t *testing.T) {
 	late.leave()
 	ana.leave()
 	cut := func(seqs ...uint64) {
-		s.stop()
-		st, err := pebblestore.Open(broker.StoreDir(s.dir), pebblestore.Options{})
+		s.Stop()
+		st, err := pebblestore.Open(broker.StoreDir(s.Config.Data), pebblestore.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestStubForWhatRetentionTook(t *testing.T) {
 		if err := st.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s.start()
+		s.Start()
 	}
 	cut(4, 8)
 	bob, late = s.dial("bob", v5, keep), s.dial("bob", keep, device("late"))
@@ -148,8 +148,8 @@ func TestNothingWaitsForAnEndedSession(t *testing.T) {
 	bob.leave()
 	again := s.dial("bob", v5) // the first has been put away
 	again.leave()
-	s.stop()
-	st, err := pebblestore.Open(broker.StoreDir(s.dir), pebblestore.Options{ReadOnly: true, OnFatal: func(error) {}})
+	s.Stop()
+	st, err := pebblestore.Open(broker.StoreDir(s.Config.Data), pebblestore.Options{ReadOnly: true, OnFatal: func(error) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

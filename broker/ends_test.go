@@ -69,7 +69,7 @@ func TestStopWhileConnecting(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("nobody comes in")
 	}
-	s.stop()
+	s.Stop()
 	wg.Wait()
 }
 
@@ -108,7 +108,7 @@ func TestPublishFromTheAnswer(t *testing.T) {
 // TestAfterTheEnd: what embedders still ask of a server that has stopped is refused.
 func TestAfterTheEnd(t *testing.T) {
 	s := serve(t)
-	s.stop()
+	s.Stop()
 	gone := &chat.Refusal{Code: chat.Unavailable}
 	if err := s.Publish("public/a", []byte("x"), 1, false, func(error) { t.Error("answered twice") }); !errors.Is(err, gone) {
 		t.Error("Publish:", err)
@@ -128,8 +128,8 @@ func TestAfterTheEnd(t *testing.T) {
 // TestCloseWithoutRun: a server that was never run gives everything back.
 func TestCloseWithoutRun(t *testing.T) {
 	s := serve(t)
-	s.stop()
-	srv, err := broker.New(broker.Options{Config: s.cfg})
+	s.Stop()
+	srv, err := broker.New(broker.Options{Config: s.Config})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestCloseWithoutRun(t *testing.T) {
 	if err := srv.Run(t.Context()); err == nil {
 		t.Error("Run after Close")
 	}
-	s.start() // on the same directory
+	s.Start() // on the same directory
 	s.dial("ana")
 }
 
@@ -150,8 +150,8 @@ func TestListenerCannotOpen(t *testing.T) {
 	}
 	defer taken.Close()
 	s := serve(t)
-	s.stop()
-	cfg := s.cfg
+	s.Stop()
+	cfg := s.Config
 	cfg.HTTP.Addr = taken.Addr().String()
 	srv, err := broker.New(broker.Options{Config: cfg})
 	if err != nil {
@@ -167,7 +167,7 @@ func TestListenerCannotOpen(t *testing.T) {
 		_ = c.Close()
 		t.Error("the other listener is still open")
 	}
-	s.start()
+	s.Start()
 	s.dial("ana")
 }
 
@@ -201,7 +201,7 @@ func TestDiskFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := &failing{Store: st}
-	s := serveTuned(t, t.TempDir(), func(o *broker.Options) { o.Store = disk }, func(c *config.Config) {
+	s := serveTuned(t, func(o *broker.Options) { o.Store = disk }, func(c *config.Config) {
 		c.Limits.DrainTimeout = time.Second
 	})
 	s.know("ana", "bob")
@@ -232,16 +232,9 @@ func TestDiskFails(t *testing.T) {
 			t.Fatal("somebody waits for a disk that has failed")
 		}
 	}
-	select {
-	case err := <-s.done:
-		if err == nil {
-			t.Error("Run does not say that the disk failed")
-		}
-	case <-time.After(patience):
-		t.Fatal("Run goes on")
+	if err := s.Ended(); err == nil {
+		t.Error("Run does not say that the disk failed")
 	}
-	s.cancel()
-	s.cancel = nil
 }
 
 func refusalOf(reply []byte) error {

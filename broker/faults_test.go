@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -21,7 +20,7 @@ import (
 
 func TestTwoServersOnOneDirectory(t *testing.T) {
 	s := serve(t)
-	_, err := broker.New(broker.Options{Config: s.cfg})
+	_, err := broker.New(broker.Options{Config: s.Config})
 	if !errors.Is(err, storage.ErrLocked) {
 		t.Fatalf("the second server: %v", err)
 	}
@@ -36,8 +35,8 @@ func TestDamagedStoreIsRefused(t *testing.T) {
 	if code := s.dial("ana").publish("u/bob/text", "hello"); code != 0 {
 		t.Fatalf("PUBACK 0x%02X", code)
 	}
-	s.stop()
-	manifests, err := filepath.Glob(filepath.Join(broker.StoreDir(s.dir), "MANIFEST-*"))
+	s.Stop()
+	manifests, err := filepath.Glob(filepath.Join(broker.StoreDir(s.Config.Data), "MANIFEST-*"))
 	if err != nil || len(manifests) == 0 {
 		t.Fatal("no manifest", err)
 	}
@@ -51,7 +50,7 @@ func TestDamagedStoreIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = broker.New(broker.Options{Config: s.cfg})
+	_, err = broker.New(broker.Options{Config: s.Config})
 	if !errors.Is(err, storage.ErrDamaged) || !strings.Contains(err.Error(), "backup") {
 		t.Fatalf("a damaged store: %v", err)
 	}
@@ -60,21 +59,8 @@ func TestDamagedStoreIsRefused(t *testing.T) {
 // startWith starts the server with options of the test's.
 func (s *testServer) startWith(change func(*broker.Options)) {
 	s.t.Helper()
-	ready := make(chan struct{})
-	o := broker.Options{Config: s.cfg, OnReady: func() { close(ready) }}
-	change(&o)
-	srv, err := broker.New(o)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.Server, s.cancel, s.done = srv, cancel, make(chan error, 1)
-	go func() { s.done <- srv.Run(ctx) }()
-	select {
-	case <-ready:
-	case <-time.After(patience):
-		s.t.Fatal("the server is not ready")
-	}
+	s.Tune = change
+	s.Start()
 }
 
 // TestFullDisk: publishers are refused, readers go on, nothing acknowledged is lost, and service comes back
@@ -95,7 +81,7 @@ func TestFullDisk(t *testing.T) {
 		o.Store = st
 	}
 	s := serve(t)
-	s.stop()
+	s.Stop()
 	s.startWith(open)
 	ana, bob := s.dial("ana", v5), s.dial("bob", v5, keep)
 	ok(t, bob.subscribeWith([]mqttc.Filter{{Topic: "c/+/text/+", QoS: 1}, {Topic: "house/#", QoS: 1}}))
@@ -122,7 +108,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	bob.expect([2]string{"c/ana~bob/text/ana", "two"}, [2]string{"house/door", "shut"})
 	bob.leave()
-	s.stop()
+	s.Stop()
 	s.startWith(open)
 	cas := s.dial("bob", v5, device("other"))
 	ok(t, cas.subscribeWith([]mqttc.Filter{{Topic: "c/ana~bob/text/+", QoS: 1}}, mqttc.UserProperty{Key: "from", Value: "1"}))
@@ -134,7 +120,7 @@ func TestFullDisk(t *testing.T) {
 func TestClockJumpsBack(t *testing.T) {
 	var back atomic.Int64
 	s := serve(t)
-	s.stop()
+	s.Stop()
 	s.startWith(func(o *broker.Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(back.Load())) }
 	})

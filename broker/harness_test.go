@@ -3,109 +3,40 @@ package broker_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/internal/mqttc"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
-// patience bounds how long a test waits for what must come; it is no part of any assertion.
-const patience = 10 * time.Second
+const patience = servertest.Patience
 
-// testServer is a running server in this process.
+// testServer is a server in this process, with what tests ask of it.
 type testServer struct {
-	*broker.Server
-	t      *testing.T
-	dir    string
-	cfg    config.Config
-	tune   func(*broker.Options) // nil: none
-	cancel context.CancelFunc
-	done   chan error
+	*servertest.Server
+	t *testing.T
 }
 
 // serve starts a dev server on free ports. change may alter its configuration.
 func serve(t *testing.T, change ...func(*config.Config)) *testServer {
 	t.Helper()
-	return serveIn(t, t.TempDir(), change...)
-}
-
-func serveIn(t *testing.T, dir string, change ...func(*config.Config)) *testServer {
-	t.Helper()
-	return serveTuned(t, dir, nil, change...)
+	return serveTuned(t, nil, change...)
 }
 
 // serveTuned is for what no configuration says: the clock, the log, hooks, a store.
-func serveTuned(t *testing.T, dir string, tune func(*broker.Options), change ...func(*config.Config)) *testServer {
+func serveTuned(t *testing.T, tune func(*broker.Options), change ...func(*config.Config)) *testServer {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Data, cfg.Dev = dir, true
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	for _, fn := range change {
-		fn(&cfg)
-	}
-	s := &testServer{t: t, dir: dir, cfg: cfg, tune: tune}
-	s.start()
-	t.Cleanup(s.stop)
+	s := &testServer{servertest.New(t, change...), t}
+	s.Tune = tune
+	s.Start()
 	return s
 }
 
-func (s *testServer) start() {
-	s.t.Helper()
-	ready := make(chan struct{})
-	o := broker.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(testWriter{s.t}, nil)), OnReady: func() { close(ready) }}
-	if s.tune != nil {
-		s.tune(&o)
-	}
-	srv, err := broker.New(o)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.Server, s.cancel, s.done = srv, cancel, make(chan error, 1)
-	go func() { s.done <- srv.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-s.done:
-		s.t.Fatal("the server ended:", err)
-	case <-time.After(patience):
-		s.t.Fatal("the server is not ready")
-	}
-}
-
-// stop ends the server as SIGTERM does.
-func (s *testServer) stop() {
-	if s.cancel == nil {
-		return
-	}
-	s.cancel()
-	s.cancel = nil
-	select {
-	case err := <-s.done:
-		if err != nil {
-			s.t.Error("the server ended with", err)
-		}
-	case <-time.After(3 * patience):
-		s.t.Error("the server does not stop")
-	}
-}
-
-func (s *testServer) restart() {
-	s.t.Helper()
-	s.stop()
-	s.start()
-}
-
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimRight(string(p), "\n"))
-	return len(p), nil
-}
+// in is for a server on a directory of the test's.
+func in(dir string) func(*config.Config) { return func(c *config.Config) { c.Data = dir } }
 
 // client is one device.
 type client struct {

@@ -57,7 +57,7 @@ func holding(t *testing.T, dir, text string) (where string) {
 // what was deleted brings nothing back.
 func TestDeletedForEveryone(t *testing.T) {
 	dir := t.TempDir()
-	s := serveIn(t, dir)
+	s := serve(t, in(dir))
 	ana, bob := s.dial("ana"), s.dial("bob", v5, keep)
 	ok(t, bob.subscribe("c/+/json"))
 	bob.leave()
@@ -89,7 +89,7 @@ func TestDeletedForEveryone(t *testing.T) {
 			t.Errorf("%s has it: %v", method, reply)
 		}
 	}
-	s.stop()
+	s.Stop()
 	if where := holding(t, dir, "plover"); where != "" {
 		t.Errorf("the text is in %s", where)
 	}
@@ -142,29 +142,29 @@ func (e eraseStore) Commit(b *storage.Batch) (storage.Pending, error) {
 // TestDisappearsOfAServerThatWasDown: no timer is forgotten while the server is down, and nothing of the text or
 // its edits is left on disk.
 func TestDisappearsOfAServerThatWasDown(t *testing.T) {
-	dir := t.TempDir()
 	erased := make(chan uint64, 16)
 	var later atomic.Int64
-	s := serveTuned(t, dir, func(o *broker.Options) {
-		st, err := pebblestore.Open(broker.StoreDir(dir), pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
+	s := serveTuned(t, func(o *broker.Options) {
+		st, err := pebblestore.Open(broker.StoreDir(o.Config.Data), pebblestore.Options{Create: true, ReserveBytes: -1, MinFreeBytes: -1})
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.Store = eraseStore{st, erased}
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
 	})
+	dir := s.Config.Data
 	s.know("bob")
 	ana := s.dial("ana")
 	ana.publish("u/bob/json", `{"text":"door code 4711","expire":3600}`)
 	ana.publish("u/bob/json", `{"kind":"edit","re":1,"text":"door code 4712"}`)
 	ana.publish("u/bob/json", `{"text":"see you","re":1}`)
 	ana.publish("u/bob/json", `{"kind":"react","re":1,"emoji":"👍"}`)
-	s.stop()
+	s.Stop()
 	if holding(t, dir, "door code") == "" {
 		t.Fatal("nothing was stored")
 	}
 	later.Store(int64(time.Hour + time.Second))
-	s.start()
+	s.Start()
 	for range 2 {
 		select {
 		case <-erased:
@@ -172,7 +172,7 @@ func TestDisappearsOfAServerThatWasDown(t *testing.T) {
 			t.Fatal("it does not disappear")
 		}
 	}
-	s.stop()
+	s.Stop()
 	if where := holding(t, dir, "door code"); where != "" {
 		t.Errorf("the text is in %s", where)
 	}

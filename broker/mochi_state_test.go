@@ -78,7 +78,7 @@ func TestMochiWills(t *testing.T) {
 		ana := s.dial("ana", keep)
 		code(t, ana.subscribe("plain/#"), 1)
 		s.dial("bob", keep, will("plain/gone", "it never came back"))
-		s.restart()
+		s.Restart()
 		ana = s.dial("ana", keep)
 		ana.expect([2]string{"plain/gone", "it never came back"})
 	})
@@ -116,7 +116,7 @@ func TestMochiWills(t *testing.T) {
 // default 24 h expiry deletes them" and "RetainHandling=2"
 func TestMochiRetained(t *testing.T) {
 	c := new(clock)
-	s := serveTuned(t, t.TempDir(), c.options)
+	s := serveTuned(t, c.options)
 	ana := s.dial("ana", v5)
 	for i := range 300 {
 		ana.publishWith(mqttc.Publish{Topic: fmt.Sprintf("house/%03d", i), Payload: fmt.Append(nil, i), QoS: 1, Retain: true})

@@ -143,7 +143,7 @@ func TestMochiOfflineQueue(t *testing.T) {
 			}
 		}
 	}
-	s.restart()
+	s.Restart()
 	bob = s.dial("bob", v5, keep)
 	for i := range n {
 		bob.expect([2]string{"plain/x", fmt.Sprint(i)})
@@ -215,7 +215,7 @@ func TestMochiEmbeddedHookRefuses(t *testing.T) {
 		"error": {errors.New("no"), 0x87}, "code": {packets.ErrQuotaExceeded, 0x97}, "ignore": {packets.CodeSuccessIgnore, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serveTuned(t, t.TempDir(), (&embedded{publish: tc.err}).tune)
+			s := serveTuned(t, (&embedded{publish: tc.err}).tune)
 			ana, bob := s.dial("ana", v5), s.dial("bob")
 			code(t, bob.subscribe("forbidden", "allowed"), 1, 1)
 			ana.refused(tc.want, "forbidden", "1")
@@ -317,7 +317,7 @@ func TestMochiConnack(t *testing.T) {
 		}
 	})
 	t.Run("OnConnect", func(t *testing.T) {
-		s := serveTuned(t, t.TempDir(), (&embedded{connect: errors.New("not today")}).tune)
+		s := serveTuned(t, (&embedded{connect: errors.New("not today")}).tune)
 		for _, version := range []opt{func(*mqttc.ConnectOptions) {}, v5} {
 			_, err := s.try("ana", version)
 			var refused *mqttc.RefusedError

@@ -13,6 +13,7 @@ import (
 	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/internal/mqttc"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // "64 KiB of write queue allocated for each connection; packets stay in its buffer when the last queued
@@ -159,8 +160,8 @@ func TestMochiSharedSubscription(t *testing.T) {
 
 // "Warnings log whole packets: bodies and passwords"
 func TestMochiLogsNoBodies(t *testing.T) {
-	out := new(logged)
-	s := serveTuned(t, t.TempDir(), func(o *broker.Options) {
+	out := servertest.NewLog(t)
+	s := serveTuned(t, func(o *broker.Options) {
 		o.Log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}, accounts, openly)
 	s.addUsers("ana", "bob")
@@ -181,7 +182,7 @@ func TestMochiLogsNoBodies(t *testing.T) {
 		ends(t, ana.Conn)
 		bob.vanish()
 	}
-	s.stop()
+	s.Stop()
 	if text := out.String(); strings.Contains(text, body) || strings.Contains(text, secret) || strings.Contains(text, passwordOf("ana")) ||
 		strings.Contains(text, fmt.Sprint([]byte(body))[1:40]) {
 		t.Errorf("the log tells secrets:\n%s", text)
@@ -233,7 +234,7 @@ func TestMochiClosing(t *testing.T) {
 	}
 	ws.CloseRead(ctx) // answers the closing handshake, as a browser does
 	began := time.Now()
-	s.stop()
+	s.Stop()
 	if took := time.Since(began); took > 4*time.Second {
 		t.Error("closing took", took)
 	}

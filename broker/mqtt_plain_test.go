@@ -80,7 +80,7 @@ func TestMQTTQoS2Inbound(t *testing.T) {
 			}
 			ana.expect([2]string{"x", "once"})
 			ana.quiet()
-			s.restart()
+			s.Restart()
 			ana, bob = s.dial("ana"), s.dial("bob", version, keep)
 			code(t, ana.subscribe("x"), 1)
 			bob.answer(mqttc.PUBREL, 7)
@@ -121,7 +121,7 @@ func TestMQTTQoS2Outbound(t *testing.T) {
 		}
 		bob.answer(mqttc.PUBREC, m.id)
 		bob.await(mqttc.PUBREL)
-		s.restart()
+		s.Restart()
 		bob = s.dial("bob", version, keep)
 		if rel := bob.await(mqttc.PUBREL); rel.ID != m.id { // and no PUBLISH before it
 			t.Fatal(rel)
@@ -205,14 +205,14 @@ func TestMQTTRetained(t *testing.T) {
 		ana.retain("r/x", "kept")
 		ana.retain("r/x", "")
 		bob.expect([2]string{"r/x", "kept"}, [2]string{"r/x", ""}) // an ordinary message too, §3.3.1.3
-		s.restart()
+		s.Restart()
 		bob = s.dial("bob")
 		code(t, bob.subscribe("r/#"), 1)
 		bob.quiet()
 	})
 	t.Run("expired", func(t *testing.T) {
 		clk := new(clock)
-		s := serveTuned(t, t.TempDir(), clk.options)
+		s := serveTuned(t, clk.options)
 		ana := s.dial("ana", v5)
 		ana.retain("r/x", "kept", expiry(100)...)
 		clk.forward(40 * time.Second)
@@ -230,7 +230,7 @@ func TestMQTTRetained(t *testing.T) {
 
 func TestMQTTMessageExpiry(t *testing.T) {
 	clk := new(clock)
-	s := serveTuned(t, t.TempDir(), clk.options)
+	s := serveTuned(t, clk.options)
 	ana, bob := s.dial("ana", v5), s.dial("bob", v5, keep)
 	code(t, bob.subscribe("x"), 1)
 	bob.leave()

@@ -23,7 +23,7 @@ func TestMQTTWill(t *testing.T) {
 	delayed.Delay = 100
 	start := func(t *testing.T, opts ...opt) (s *testServer, clk *clock, ana, bob *client) {
 		clk = new(clock)
-		s = serveTuned(t, t.TempDir(), clk.options)
+		s = serveTuned(t, clk.options)
 		bob = s.dial("bob", v5)
 		code(t, bob.subscribeWith([]mqttc.Filter{{Topic: "w/#", QoS: 2, RetainAsPublished: true}}), 2)
 		return s, clk, s.dial("ana", opts...), bob

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/broker/hub"
 	"github.com/petrelchat/petrel/broker/notify"
@@ -100,28 +98,17 @@ func (v *views) End(commit uint64) {
 }
 
 // notifyMetrics shows what the notifications count.
-func (s *Server) notifyMetrics(reg *prometheus.Registry) {
+func (s *Server) notifyMetrics(m meters) {
 	st := &s.notify.Stats
-	counter := func(name, help, label, value string, read func() int64) {
-		o := prometheus.CounterOpts{Name: name, Help: help}
-		if label != "" {
-			o.ConstLabels = prometheus.Labels{label: value}
-		}
-		reg.MustRegister(prometheus.NewCounterFunc(o, func() float64 { return float64(read()) }))
-	}
 	for i, kind := range notify.Kinds() {
-		counter("petrel_notify_sent_total", "Notifications that push services took.", "kind", kind, st.Sent[i].Load)
-		counter("petrel_notify_failed_total", "Notifications that push services refused, or did not take in time.", "kind", kind, st.Failed[i].Load)
-		counter("petrel_notify_retried_total", "Attempts that failed and are repeated.", "kind", kind, st.Retried[i].Load)
+		m.counter("petrel_notify_sent_total", "Notifications that push services took.", number(st.Sent[i].Load), "kind", kind)
+		m.counter("petrel_notify_failed_total", "Notifications that push services refused, or did not take in time.", number(st.Failed[i].Load), "kind", kind)
+		m.counter("petrel_notify_retried_total", "Attempts that failed and are repeated.", number(st.Retried[i].Load), "kind", kind)
 	}
 	for i, reason := range notify.Reasons() {
-		counter("petrel_notify_dropped_total", "Conversations of a user that did not have to be told of any more.", "reason", reason, st.Dropped[i].Load)
+		m.counter("petrel_notify_dropped_total", "Conversations of a user that did not have to be told of any more.", number(st.Dropped[i].Load), "reason", reason)
 	}
-	counter("petrel_notify_removed_total", "Registrations that their push service no longer knew.", "", "", st.Removed.Load)
-	reg.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "petrel_notify_waiting", Help: "Conversations of users who are to be told of something."},
-			func() float64 { return float64(st.Waiting.Load()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "petrel_notify_busy", Help: "Users who are being told."},
-			func() float64 { return float64(st.Busy.Load()) }),
-	)
+	m.counter("petrel_notify_removed_total", "Registrations that their push service no longer knew.", number(st.Removed.Load))
+	m.gauge("petrel_notify_waiting", "Conversations of users who are to be told of something.", number(st.Waiting.Load))
+	m.gauge("petrel_notify_busy", "Users who are being told.", number(st.Busy.Load))
 }

@@ -115,10 +115,10 @@ func TestNotificationOutlivesTheServer(t *testing.T) {
 	h.register(t, s, "bo")
 	ana := s.dial("ana")
 	ana.publish("u/bo/text", "psst")
-	s.restart()
+	s.Restart()
 	if c := h.next(t); c.Body != "ana: 1 message" || c.Text != "psst" || c.Title != "ana" {
 		t.Errorf("%s", c.body)
 	}
-	s.restart()
+	s.Restart()
 	h.quiet(t)
 }

@@ -43,7 +43,7 @@ func TestErasureBehindClosedDoors(t *testing.T) {
 		return !strings.Contains(shown("reactions", `{"conv":"out","seq":3}`)+shown("reactions", `{"conv":"hush","seq":3}`), "ana")
 	})
 	s.verify()
-	store, err := pebblestore.Open(s.dir+"/store", pebblestore.Options{ReserveBytes: -1, MinFreeBytes: -1})
+	store, err := pebblestore.Open(s.Config.Data+"/store", pebblestore.Options{ReserveBytes: -1, MinFreeBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,8 +87,8 @@ func TestBotsEndWithTheirOwner(t *testing.T) {
 			if !dies {
 				s.call("ana", "user.erase", `{"confirm":"ana"}`)
 			} else {
-				s.stop()
-				st, err := pebblestore.Open(broker.StoreDir(s.dir), pebblestore.Options{})
+				s.Stop()
+				st, err := pebblestore.Open(broker.StoreDir(s.Config.Data), pebblestore.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -102,7 +102,7 @@ func TestBotsEndWithTheirOwner(t *testing.T) {
 				if err = errors.Join(err, st.Close()); err != nil {
 					t.Fatal(err)
 				}
-				s.start()
+				s.Start()
 			}
 			until(t, "bob is alone", func() bool {
 				members, _ := s.call("bob", "member.list", `{"conv":"birds"}`)["members"].([]any)

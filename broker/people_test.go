@@ -138,7 +138,7 @@ func TestAcceptedRequestIsDelivered(t *testing.T) {
 			away.expect([2]string{"c/ana~bob/text/ana", "hello"}, [2]string{"c/ana~bob/text/ana", "it is me"},
 				[2]string{"c/ana~bob/text/ana", "from the train"})
 			ana.skip("u/bob/presence")
-			s.restart() // nothing comes twice
+			s.Restart() // nothing comes twice
 			tablet = s.dial("bob", v5, keep, device("tablet"))
 			tablet.quiet()
 			s.verify()
@@ -183,7 +183,7 @@ func TestMessageRequests(t *testing.T) {
 	if convs := bob.want("conv.list", `{}`)["convs"].([]any); len(convs) != 0 {
 		t.Fatal("it is listed although it was declined:", convs)
 	}
-	s.restart()
+	s.Restart()
 	bob = s.dial("bob", v5)
 	bob.want("message.accept", `{"user":"ana"}`)
 	ana = s.dial("ana", v5)
@@ -267,7 +267,7 @@ func TestBlock(t *testing.T) {
 	if blocked, err := s.Blocked("ana", "bob"); err != nil || !blocked {
 		t.Fatal(blocked, err)
 	}
-	s.restart()
+	s.Restart()
 	ana, bob = s.dial("ana", v5), s.dial("bob", v5)
 	if code := ana.publish("u/bob/text", "are you there"); code != 0x87 {
 		t.Fatalf("PUBACK 0x%02X after the restart", code)
@@ -384,7 +384,7 @@ func TestErasure(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = ana.Await(mqttc.DISCONNECT, func(mqttc.Packet) error { return nil }) // or the connection just ends
-	s.restart()                                                                 // which goes on with it
+	s.Restart()                                                                 // which goes on with it
 	bob = s.dial("bob", v5)
 	until(t, "ana is erased", func() bool {
 		page, err := json.Marshal(bob.want("history", `{"conv":"crew","limit":500}`))

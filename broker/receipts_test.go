@@ -81,7 +81,7 @@ func TestReceiptsOfThoseWhoWereAway(t *testing.T) {
 	for _, when := range []string{"at once", "after a restart"} {
 		want := `[{"conv":"ana~bob","users":[{"delivered":1,"read":1,"user":"bob"}]}]`
 		if when == "after a restart" {
-			s.restart()
+			s.Restart()
 		}
 		ana := s.dial("ana")
 		for method, list := range map[string]string{"sync": "receipts", "receipts.since": "convs"} {

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/petrelchat/petrel/broker"
-	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // A token of what a restored server has lost is refused, also when as much came again: what was posted in place of
@@ -18,10 +18,7 @@ import (
 func TestSyncWithARestoredServer(t *testing.T) {
 	open := func(dir string) *broker.Server {
 		t.Helper()
-		c := config.Default()
-		c.Dev, c.Data = true, dir
-		c.Storage.Reserve, c.Storage.MinFree = 0, 0
-		s, err := broker.New(broker.Options{Config: c})
+		s, err := broker.New(broker.Options{Config: servertest.Config(dir)})
 		if err != nil {
 			t.Fatal(err)
 		}

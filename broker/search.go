@@ -40,20 +40,20 @@ func (s *Server) searcher() rpc.Searcher {
 }
 
 // searchMetrics adds the figures of the index.
-func (s *Server) searchMetrics(counter func(name, help string, read func() float64), gauge func(name, help string, read func() float64)) {
+func (s *Server) searchMetrics(m meters) {
 	if s.search == nil {
 		return
 	}
-	gauge("petrel_search_documents", "Texts in the search index.", func() float64 { return float64(s.search.Stats().Docs) })
-	gauge("petrel_search_bytes", "Size of the search index.", func() float64 { return float64(s.search.Stats().Bytes) })
-	gauge("petrel_search_waiting_logs", "Conversations that got something which is not in the search index yet.", func() float64 { return float64(s.search.Stats().Waiting) })
-	gauge("petrel_search_lag_seconds", "How long the oldest of them has waited.", func() float64 { return s.search.Stats().Lag.Seconds() })
-	gauge("petrel_search_behind", "1 while the search index is being filled.", func() float64 {
+	m.gauge("petrel_search_documents", "Texts in the search index.", func() float64 { return float64(s.search.Stats().Docs) })
+	m.gauge("petrel_search_bytes", "Size of the search index.", func() float64 { return float64(s.search.Stats().Bytes) })
+	m.gauge("petrel_search_waiting_logs", "Conversations that got something which is not in the search index yet.", func() float64 { return float64(s.search.Stats().Waiting) })
+	m.gauge("petrel_search_lag_seconds", "How long the oldest of them has waited.", func() float64 { return s.search.Stats().Lag.Seconds() })
+	m.gauge("petrel_search_behind", "1 while the search index is being filled.", func() float64 {
 		if s.search.Behind() {
 			return 1
 		}
 		return 0
 	})
-	counter("petrel_search_queries_total", "Searches in the index.", func() float64 { return float64(s.search.Stats().Queries) })
-	counter("petrel_search_seconds_total", "Time that they took.", func() float64 { return s.search.Stats().Time.Seconds() })
+	m.counter("petrel_search_queries_total", "Searches in the index.", func() float64 { return float64(s.search.Stats().Queries) })
+	m.counter("petrel_search_seconds_total", "Time that they took.", func() float64 { return s.search.Stats().Time.Seconds() })
 }

@@ -61,14 +61,14 @@ func TestSearchOverTheWire(t *testing.T) {
 	eve.found(`{"q":"大阪"}`, fmt.Sprintf("trip:%d", second))
 	for _, damage := range []func(){
 		func() {},
-		func() { mustDo(t, os.RemoveAll(broker.SearchDir(s.dir))) },
+		func() { mustDo(t, os.RemoveAll(broker.SearchDir(s.Config.Data))) },
 		func() {
-			mustDo(t, os.WriteFile(filepath.Join(broker.SearchDir(s.dir), "index.db"), []byte("this is no database, and it is long enough to be taken for one"), 0o600))
+			mustDo(t, os.WriteFile(filepath.Join(broker.SearchDir(s.Config.Data), "index.db"), []byte("this is no database, and it is long enough to be taken for one"), 0o600))
 		},
 	} {
-		s.stop()
+		s.Stop()
 		damage()
-		s.start()
+		s.Start()
 		ana, eve = s.dial("ana"), s.dial("eve")
 		ana.found(`{"q":"oslo"}`, "ana~bob:1", fmt.Sprintf("trip:%d", first))
 		eve.found(`{"q":"大阪"}`, fmt.Sprintf("trip:%d", second))
@@ -83,7 +83,7 @@ func TestSearchOverTheWire(t *testing.T) {
 func TestWithoutSearch(t *testing.T) {
 	dir := t.TempDir()
 	mustDo(t, os.WriteFile(broker.SearchDir(dir), []byte("a file in the way"), 0o600))
-	s := serveIn(t, dir)
+	s := serve(t, in(dir))
 	ana := s.dial("ana")
 	ana.publish("u/bob/text", "hello")
 	ana.denied("search", `{"q":"hello"}`, "not-found")

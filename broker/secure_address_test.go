@@ -129,7 +129,7 @@ func TestConnectionsPerAddress(t *testing.T) {
 	if _, err := s.try("ana", device("3"), password(passwordOf("ana"))); err == nil {
 		t.Error("a third connection")
 	}
-	cfg := s.cfg
+	cfg := s.Config
 	cfg.Limits.ConnectionsPerAddress = 3
 	if _, _, err := s.Reload(cfg); err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestUnixSocket(t *testing.T) {
 	if _, err := s.tryAt("unix://"+path, "ana", password("a guess")); err == nil {
 		t.Error("any password is taken on the Unix socket")
 	}
-	s.stop()
+	s.Stop()
 	if _, err := net.Dial("unix", path); err == nil {
 		t.Error("the socket answers after the server's end")
 	}

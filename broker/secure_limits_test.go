@@ -99,7 +99,7 @@ func TestRates(t *testing.T) {
 	if answers[0] < 5 || answers[0x97] < 2 || len(answers) != 2 {
 		t.Errorf("ten requests at once: %v", answers)
 	}
-	cfg := s.cfg
+	cfg := s.Config
 	cfg.Limits.RequestsPerSecond = 0
 	if _, _, err := s.Reload(cfg); err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestQueueBytesPerUser(t *testing.T) {
 		return n
 	}
 	fill(6)
-	s.restart()
+	s.Restart()
 	fill(6)
 	a, b, bob := drain("ana", "a"), drain("ana", "b"), drain("bob", "bob")
 	if a+b < 16 || a+b > 19 || bob != 12 { // 20 KiB of messages a little longer than 1 KiB

@@ -107,7 +107,7 @@ func TestRulesReload(t *testing.T) {
 		code(t, c.subscribe("public/#"), 1)
 	}
 	away.leave()
-	cfg := s.cfg
+	cfg := s.Config
 	cfg.ACL = []config.Rule{{Users: []string{"bob"}, Filter: "public/#", Read: true, Write: true}, {Users: []string{"*"}, Filter: "fresh/#", Read: true, Write: true}}
 	cfg.DenyFilters = []string{"fresh/closed"}
 	cfg.Limits.TopicLevels, cfg.Limits.Event, cfg.Limits.GroupMembers = 4, 256, 2

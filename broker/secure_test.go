@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/petrelchat/petrel/broker/control"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/internal/mqttc"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // The server without dev, on the wire: who gets in, and as whom.
@@ -99,11 +99,11 @@ func TestAccounts(t *testing.T) {
 	}
 
 	t.Run("control socket", func(t *testing.T) {
-		st, err := os.Stat(broker.SocketPath(s.dir))
+		st, err := os.Stat(broker.SocketPath(s.Config.Data))
 		if err != nil || st.Mode().Perm() != 0o600 {
 			t.Errorf("%v %v", st, err)
 		}
-		c, err := control.Dial(broker.SocketPath(s.dir))
+		c, err := control.Dial(broker.SocketPath(s.Config.Data))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func TestAccountChangesCutSessions(t *testing.T) {
 // Wrong passwords slow the user and the address down, and time heals it.
 func TestThrottle(t *testing.T) {
 	var at clock
-	s := serveTuned(t, t.TempDir(), at.options, accounts)
+	s := serveTuned(t, at.options, accounts)
 	s.addUsers("ana", "bob", "eve")
 	s.signIn("bob").leave() // known from here
 	token := s.addToken("eve", map[string]any{"write": true})
@@ -197,15 +197,15 @@ func TestDevMark(t *testing.T) {
 	for _, dev := range []bool{true, false} {
 		dir := t.TempDir()
 		kind := func(c *config.Config) { c.Dev = dev }
-		s := serveIn(t, dir, kind)
-		s.stop()
-		cfg := s.cfg
+		s := serve(t, in(dir), kind)
+		s.Stop()
+		cfg := s.Config
 		cfg.Dev = !dev
 		_, err := broker.New(broker.Options{Config: cfg, Log: slog.New(slog.DiscardHandler)})
 		if err == nil || !strings.Contains(err.Error(), "--dev") || !strings.Contains(err.Error(), dir) {
 			t.Errorf("made with dev=%v and opened otherwise: %v", dev, err)
 		}
-		serveIn(t, dir, kind)
+		serve(t, in(dir), kind)
 	}
 	cfg := config.Default()
 	cfg.Data, cfg.Dev, cfg.MQTT[0].Addr = filepath.Join(t.TempDir(), "none"), true, "0.0.0.0:0"
@@ -219,12 +219,12 @@ func TestDevMark(t *testing.T) {
 
 // Nobody's password gets into the log, whatever they do with it.
 func TestNoSecretsInTheLog(t *testing.T) {
-	var out logged
+	out := servertest.NewLog(t)
 	const secret, body = "correct horse", "battery staple"
-	quiet := func(o *broker.Options) {
-		o.Log = slog.New(slog.NewTextHandler(io.MultiWriter(&out, testWriter{t}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	debug := func(o *broker.Options) {
+		o.Log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	s := serveTuned(t, t.TempDir(), quiet, accounts)
+	s := serveTuned(t, debug, accounts)
 	s.control("admin.user.add", map[string]any{"user": "ana", "password": secret}, nil)
 	token := s.addToken("ana", map[string]any{"write": true})
 	ana := s.dial("ana", v5, password(secret))
@@ -235,7 +235,7 @@ func TestNoSecretsInTheLog(t *testing.T) {
 	_, _ = s.try("bob", password(token))
 	ana.bytes(frame(0x32, append(str(nil, "ana/x"), 0, 0, 0, 'b', 'a', 't', 't', 'e', 'r', 'y'))...)
 	ana.closedWith(0x82)
-	s.stop()
+	s.Stop()
 	for _, hidden := range []string{secret, body, token, "battery"} {
 		if strings.Contains(out.String(), hidden) {
 			t.Errorf("%q is in the log", hidden)

@@ -47,13 +47,13 @@ func TestTLS(t *testing.T) {
 	if _, err := s.try("ana", password(passwordOf("ana"))); err == nil {
 		t.Error("connected without TLS")
 	}
-	s.restart()
+	s.Restart()
 	if state, _ := connect().TLS(); !state.DidResume {
 		t.Error("the session ticket is worth nothing after a restart")
 	}
 
 	ca.Issue("server", "second")
-	if _, _, err := s.Reload(s.cfg); err != nil {
+	if _, _, err := s.Reload(s.Config); err != nil {
 		t.Fatal(err)
 	}
 	ana = ca.Client("")
@@ -63,7 +63,7 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(ca.Path("server.pem"), []byte("no certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Reload(s.cfg); err == nil {
+	if _, _, err := s.Reload(s.Config); err == nil {
 		t.Error("an unusable certificate is taken over")
 	}
 	connect()
@@ -185,7 +185,7 @@ func TestWebSocket(t *testing.T) {
 	nc, _ := s.ws(ca.Client("ana"), nil, "mqtt")
 	s.overWS(nc, "ana", func(o *mqttc.ConnectOptions) { o.Password = nil }).quiet() // by certificate
 
-	cfg := s.cfg
+	cfg := s.Config
 	cfg.HTTP.Origins = []string{"https://evil.example"}
 	if changed, _, err := s.Reload(cfg); err != nil || len(changed) != 1 || changed[0] != "http.origins" {
 		t.Fatal(changed, err)

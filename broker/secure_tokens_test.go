@@ -132,7 +132,7 @@ func TestKeysReload(t *testing.T) {
 	old := by.hs(claims("ana", time.Hour))
 	ana := s.dial("ana", v5, old)
 	by.file("hs", []byte(strings.Repeat("new-secret-", 4)))
-	if _, _, err := s.Reload(s.cfg); err != nil {
+	if _, _, err := s.Reload(s.Config); err != nil {
 		t.Fatal(err)
 	}
 	s.turnedAway(4, 0x86, "ana", old)

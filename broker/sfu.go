@@ -3,8 +3,6 @@ package broker
 import (
 	"fmt"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/signaling"
 	"github.com/petrelchat/petrel/signaling/sfu"
@@ -47,25 +45,21 @@ func (s *Server) closeSFU() {
 }
 
 // sfuMetrics are those of the forwarder: zeros, if there is none.
-func (s *Server) sfuMetrics(reg *prometheus.Registry) {
-	stats := func() (st sfu.Stats) {
-		if s.sfu != nil {
-			st = s.sfu.Stats()
-		}
-		return st
+func (s *Server) sfuMetrics(m meters) {
+	read := func(of func(*sfu.Stats) uint64) func() float64 {
+		return number(func() uint64 {
+			if s.sfu == nil {
+				return 0
+			}
+			st := s.sfu.Stats()
+			return of(&st)
+		})
 	}
-	for _, m := range []struct {
-		name, help string
-		read       func(sfu.Stats) uint64
-	}{
-		{"petrel_sfu_received_packets_total", "Packets of media that the SFU took.", func(st sfu.Stats) uint64 { return st.In }},
-		{"petrel_sfu_sent_packets_total", "Packets of media and reports that the SFU sent.", func(st sfu.Stats) uint64 { return st.Out }},
-		{"petrel_sfu_resent_packets_total", "Packets that the SFU sent again because they were missed.", func(st sfu.Stats) uint64 { return st.Resent }},
-		{"petrel_sfu_bad_packets_total", "Packets from known addresses that the SFU could not decrypt.", func(st sfu.Stats) uint64 { return st.Bad }},
-		{"petrel_sfu_dropped_messages_total", "Messages of data channels that were beyond a limit of the SFU.", func(st sfu.Stats) uint64 { return st.Dropped }},
-	} {
-		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: m.name, Help: m.help}, func() float64 { return float64(m.read(stats())) }))
-	}
-	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "petrel_sfu_calls", Help: "Calls that go through the SFU now."}, func() float64 { return float64(stats().Calls) }))
-	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "petrel_sfu_parties", Help: "Connections to the SFU now."}, func() float64 { return float64(stats().Parties) }))
+	m.counter("petrel_sfu_received_packets_total", "Packets of media that the SFU took.", read(func(st *sfu.Stats) uint64 { return st.In }))
+	m.counter("petrel_sfu_sent_packets_total", "Packets of media and reports that the SFU sent.", read(func(st *sfu.Stats) uint64 { return st.Out }))
+	m.counter("petrel_sfu_resent_packets_total", "Packets that the SFU sent again because they were missed.", read(func(st *sfu.Stats) uint64 { return st.Resent }))
+	m.counter("petrel_sfu_bad_packets_total", "Packets from known addresses that the SFU could not decrypt.", read(func(st *sfu.Stats) uint64 { return st.Bad }))
+	m.counter("petrel_sfu_dropped_messages_total", "Messages of data channels that were beyond a limit of the SFU.", read(func(st *sfu.Stats) uint64 { return st.Dropped }))
+	m.gauge("petrel_sfu_calls", "Calls that go through the SFU now.", read(func(st *sfu.Stats) uint64 { return uint64(st.Calls) }))
+	m.gauge("petrel_sfu_parties", "Connections to the SFU now.", read(func(st *sfu.Stats) uint64 { return uint64(st.Parties) }))
 }

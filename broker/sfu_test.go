@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
+	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/signaling/sdp"
 )
 
@@ -107,13 +109,28 @@ func plainSDP(t *testing.T, body json.RawMessage) string {
 
 // Five in a call are too many for connections from each to each: they meet at the SFU of the server, and hear each other there.
 func TestFiveInACallHearEachOtherThroughTheSFU(t *testing.T) {
-	s := serve(t)
+	fiveHearEachOther(t, serve(t), "127.0.0.1")
+}
+
+// The same where clients and server have IPv6 alone.
+func TestFiveInACallThroughTheSFUOverIPv6(t *testing.T) {
+	c, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no ::1:", err)
+	}
+	_ = c.Close()
+	fiveHearEachOther(t, serve(t, func(c *config.Config) { c.SFU.Enabled, c.SFU.Listen = "true", "[::1]:0" }), "::1")
+}
+
+// fiveHearEachOther has five meet at an SFU whose candidates have that address.
+func fiveHearEachOther(t *testing.T, s *testServer, at string) {
 	names := []string{"ana", "bob", "cas", "dee", "eli"}
 	var all []*speaker
 	for _, n := range names {
 		all = append(all, &speaker{client: s.phone(n, n), heard: make(chan string, 1024)})
 	}
 	s.group(names[0], "crew", names[1:]...)
+	all[4].want("user.update", `{"relay":"always"}`) // the SFU does without a client's candidates, and tells nobody where it is
 	var call string
 	for i, p := range all {
 		if i == 0 {
@@ -127,6 +144,16 @@ func TestFiveInACallHearEachOtherThroughTheSFU(t *testing.T) {
 	}
 	for _, p := range all {
 		p.connects(call, len(all)-1)
+		for line := range strings.Lines(p.pc.RemoteDescription().SDP) {
+			if f := strings.Fields(line); strings.HasPrefix(line, "a=candidate:") && f[4] != at {
+				t.Errorf("the SFU tells %s", line)
+			}
+		}
+		for _, transport := range []string{" 1 udp ", " 1 tcp "} {
+			if !strings.Contains(p.pc.RemoteDescription().SDP, transport) {
+				t.Errorf("the SFU has no candidate for%s", transport)
+			}
+		}
 	}
 	stop, stopped := make(chan bool), make(chan bool)
 	go func() {

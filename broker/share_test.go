@@ -265,7 +265,7 @@ func TestShareWaitsForItsSessions(t *testing.T) {
 	}
 	w.leave()
 	ana.publish("u/bot/text", "before the restart")
-	s.restart()
+	s.Restart()
 	ana = s.dial("ana")
 	ana.publish("u/bot/text", "after the restart")
 	w = s.dial("bot", v5, keep, device("w0"))
@@ -282,7 +282,7 @@ func TestShareReturnsWhatIsInFlightAtARestart(t *testing.T) {
 	had := w.arrived()
 	ackAll(had[:3])
 	w.quiet()
-	s.restart()
+	s.Restart()
 	w = s.dial("bot", v5, keep, device("w0"))
 	list := gather(t, 5, w)
 	inOrder(t, list, 4, 5)
@@ -307,13 +307,13 @@ func TestShareSurvivesACrash(t *testing.T) {
 		w.quiet()
 	}
 	image := t.TempDir()
-	if err := os.CopyFS(filepath.Join(image, "store"), os.DirFS(broker.StoreDir(s.dir))); err != nil {
+	if err := os.CopyFS(filepath.Join(image, "store"), os.DirFS(broker.StoreDir(s.Config.Data))); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(image, "dev"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	after := serveIn(t, image)
+	after := serve(t, in(image))
 	w := after.dial("bot", v5, keep, device("w1"))
 	if !w.ack.SessionPresent {
 		t.Fatal("the session is not there any more")
@@ -370,7 +370,7 @@ func TestShareEndsWithItsLastSubscription(t *testing.T) {
 			inOrder(t, gather(t, 2, back), 1, 2)
 			leave(back)
 			ana.publish("u/bot/text", "for nobody")
-			s.restart()
+			s.Restart()
 			ana = s.dial("ana")
 			anew := s.dial("bot", v5, keep, device("anew"))
 			ok(t, anew.subscribe(sharedJSON))
@@ -578,7 +578,7 @@ func TestShareSoak(t *testing.T) {
 			ack(w, rnd.IntN(len(held[w])+1))
 		}
 		if round == rounds/2 {
-			s.restart()
+			s.Restart()
 			clear(held)
 			clear(ws)
 			dial()

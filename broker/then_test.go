@@ -93,7 +93,7 @@ func (c *client) heard(n int) (texts []string) {
 // passed the reader before anybody knew. What stands for itself is stored, and what belongs to another conversation.
 func TestThenOnAFullDisk(t *testing.T) {
 	disk := &narrow{}
-	s := serveTuned(t, t.TempDir(), func(o *broker.Options) {
+	s := serveTuned(t, func(o *broker.Options) {
 		st, err := pebblestore.NewMemDisk().Open(pebblestore.Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -139,7 +139,7 @@ func TestThenOnAFullDisk(t *testing.T) {
 func TestThenBehindARate(t *testing.T) {
 	var still atomic.Int64 // the clock of the rates stands
 	still.Store(time.Now().UnixNano())
-	s := serveTuned(t, t.TempDir(), func(o *broker.Options) { o.Now = func() time.Time { return time.Unix(0, still.Load()) } },
+	s := serveTuned(t, func(o *broker.Options) { o.Now = func() time.Time { return time.Unix(0, still.Load()) } },
 		accounts, openly, func(c *config.Config) { c.Limits.EventsPerSecond, c.Limits.Burst = 1, 1 })
 	s.addUsers("ana", "bob")
 	bob := s.signIn("bob")
@@ -162,7 +162,7 @@ func TestThenBehindARate(t *testing.T) {
 	ana.talk(
 		line{"u/bob/text", "1", false, 0x97}, line{"u/bob/text", "2", true, 0x97}, line{"u/bob/text", "3", true, 0x97},
 	)()
-	cfg := s.cfg
+	cfg := s.Config
 	cfg.Limits.EventsPerSecond = 0
 	if _, _, err := s.Reload(cfg); err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func (*moody) OnPublish(_ *mqtt.Client, pk packets.Packet) (packets.Packet, erro
 
 // Who decides about a post before petrel does takes part too. What is refused for good is passed over, in both directions.
 func TestThenBehindAHook(t *testing.T) {
-	s := serveTuned(t, t.TempDir(), func(o *broker.Options) { o.Hooks = []mqtt.Hook{&moody{}} })
+	s := serveTuned(t, func(o *broker.Options) { o.Hooks = []mqtt.Hook{&moody{}} })
 	s.know("bob", "cas")
 	ana, bob := s.dial("ana", v5), s.dial("bob")
 	ok(t, bob.subscribe("c/+/text/+"))
@@ -232,7 +232,7 @@ func TestThenBehindAHook(t *testing.T) {
 
 // At QoS 2 it is the same, at QoS 0 the property says nothing: nobody could send it again. A value is refused.
 func TestThenAtEveryQoS(t *testing.T) {
-	s := serveTuned(t, t.TempDir(), func(o *broker.Options) { o.Hooks = []mqtt.Hook{&moody{}} })
+	s := serveTuned(t, func(o *broker.Options) { o.Hooks = []mqtt.Hook{&moody{}} })
 	s.know("bob")
 	ana, bob := s.dial("ana", v5), s.dial("bob")
 	ok(t, bob.subscribe("c/+/text/+"))

@@ -97,7 +97,7 @@ func play(t *testing.T, script string) string {
 	if !st.dev {
 		change = append(change, accounts)
 	}
-	st.s = serveTuned(t, t.TempDir(), func(o *broker.Options) {
+	st.s = serveTuned(t, func(o *broker.Options) {
 		o.Now = func() time.Time { return time.UnixMilli(st.now.Load()) }
 	}, change...)
 	var out strings.Builder
@@ -186,7 +186,7 @@ func (st *story) happen(verb, rest string) {
 		spec := strings.SplitN(rest, " ", 3)
 		st.tokens[spec[0]] = st.s.addToken(spec[1], object(st.t, spec[2]))
 	case "!restart":
-		st.s.restart()
+		st.s.Restart()
 		for _, a := range st.actors {
 			a.toTheEnd()
 		}

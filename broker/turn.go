@@ -15,7 +15,6 @@ import (
 	"github.com/petrelchat/petrel/broker/rpc"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/signaling/relay"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // startRelay makes the TURN server and the list of ICE servers. It is there before any connection is.
@@ -60,16 +59,7 @@ func (i iceServers) Servers(user, call string) ([]rpc.ICEServer, time.Duration, 
 
 func (s *Server) relayOptions(c *config.Config) (o relay.Options, err error) {
 	t := &c.TURN
-	l := t.Limits
-	o = relay.Options{
-		Name: t.Name, Realm: t.Realm, Credentials: t.Credentials,
-		Limits: relay.Limits{
-			Allocations: l.Allocations, AllocationsPerUser: l.AllocationsPerUser, AllocationsPerAddress: l.AllocationsPerAddress,
-			Bandwidth: int(l.Bandwidth), TotalBandwidth: int(l.TotalBandwidth), Lifetime: l.Lifetime,
-			Permissions: l.Permissions, Channels: l.Permissions, Connections: l.Connections, ConnectionsPerAddress: l.ConnectionsPerAddress,
-			Failures: l.Failures,
-		},
-	}
+	o = relay.Options{Name: t.Name, Realm: t.Realm, Credentials: t.Credentials, Limits: relayLimits(c)}
 	for _, e := range t.External {
 		external := relay.External{URLs: e.URLs}
 		if e.SecretFile != "" {
@@ -113,6 +103,24 @@ func (s *Server) relayOptions(c *config.Config) (o relay.Options, err error) {
 	return o, err
 }
 
+func relayLimits(c *config.Config) relay.Limits {
+	l := &c.TURN.Limits
+	return relay.Limits{
+		Allocations: l.Allocations, AllocationsPerUser: l.AllocationsPerUser, AllocationsPerAddress: l.AllocationsPerAddress,
+		Bandwidth: int(l.Bandwidth), TotalBandwidth: int(l.TotalBandwidth), Lifetime: l.Lifetime,
+		Permissions: l.Permissions, Channels: l.Permissions, Connections: l.Connections, ConnectionsPerAddress: l.ConnectionsPerAddress,
+		Failures: l.Failures,
+	}
+}
+
+// reloadRelay takes over the limits of the TURN server.
+func (s *Server) reloadRelay(c *config.Config) error {
+	if s.relay == nil {
+		return nil
+	}
+	return s.relay.SetLimits(relayLimits(c))
+}
+
 func readSecret(name string) ([]byte, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -146,16 +154,14 @@ func turnSecret(file, data string) ([]byte, error) {
 }
 
 // relayMetrics are those of TURN.
-func (s *Server) relayMetrics(reg *prometheus.Registry, counter func(name, help string, read func() int64), gauge func(name, help string, read func() float64)) {
+func (s *Server) relayMetrics(m meters) {
 	st := s.relay.Stats()
-	counter("petrel_turn_allocations_total", "Allocations of the TURN server that were made.", st.Allocated.Load)
-	counter("petrel_turn_sent_bytes_total", "Bytes of media that were relayed from clients to peers.", st.BytesOut.Load)
-	counter("petrel_turn_received_bytes_total", "Bytes of media that were relayed from peers to clients.", st.BytesIn.Load)
-	gauge("petrel_turn_allocations", "Allocations of the TURN server now.", func() float64 { return float64(st.Allocations.Load()) })
-	gauge("petrel_turn_connections", "TCP and TLS connections to the TURN server now.", func() float64 { return float64(st.Connections.Load()) })
+	m.counter("petrel_turn_allocations_total", "Allocations of the TURN server that were made.", number(st.Allocated.Load))
+	m.counter("petrel_turn_sent_bytes_total", "Bytes of media that were relayed from clients to peers.", number(st.BytesOut.Load))
+	m.counter("petrel_turn_received_bytes_total", "Bytes of media that were relayed from peers to clients.", number(st.BytesIn.Load))
+	m.gauge("petrel_turn_allocations", "Allocations of the TURN server now.", number(st.Allocations.Load))
+	m.gauge("petrel_turn_connections", "TCP and TLS connections to the TURN server now.", number(st.Connections.Load))
 	for _, why := range relay.Reasons() {
-		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "petrel_turn_refused_total", Help: "What the TURN server refused or dropped, by reason.", ConstLabels: prometheus.Labels{"reason": why.String()},
-		}, func() float64 { return float64(st.Refused(why)) }))
+		m.counter("petrel_turn_refused_total", "What the TURN server refused or dropped, by reason.", number(func() int64 { return st.Refused(why) }), "reason", why.String())
 	}
 }

@@ -22,7 +22,7 @@ import (
 // turnCredentials are made as any program could that is told the secret.
 func (s *testServer) turnCredentials(user string) (name, pass string) {
 	s.t.Helper()
-	secret, err := os.ReadFile(filepath.Join(s.dir, "turn.secret"))
+	secret, err := os.ReadFile(filepath.Join(s.Config.Data, "turn.secret"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -39,7 +39,8 @@ func (s *testServer) relays(conn net.PacketConn) error {
 	return s.relaysAs(conn, name, pass)
 }
 
-func (s *testServer) relaysAs(conn net.PacketConn, name, pass string) error {
+// allocates returns the socket of an allocation, which ends with the test.
+func (s *testServer) allocates(conn net.PacketConn, name, pass string) (net.PacketConn, error) {
 	s.t.Helper()
 	quiet := logging.NewDefaultLoggerFactory()
 	quiet.DefaultLogLevel = logging.LogLevelDisabled
@@ -47,13 +48,18 @@ func (s *testServer) relaysAs(conn net.PacketConn, name, pass string) error {
 		STUNServerAddr: s.Addr("turn"), TURNServerAddr: s.Addr("turn"), Conn: conn, Username: name, Password: pass, Realm: "petrel", LoggerFactory: quiet,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer client.Close()
+	s.t.Cleanup(client.Close)
 	if err := client.Listen(); err != nil {
-		return err
+		return nil, err
 	}
-	relayed, err := client.Allocate()
+	return client.Allocate()
+}
+
+func (s *testServer) relaysAs(conn net.PacketConn, name, pass string) error {
+	s.t.Helper()
+	relayed, err := s.allocates(conn, name, pass)
 	if err != nil {
 		return err
 	}
@@ -91,12 +97,12 @@ func TestTURNOfDev(t *testing.T) {
 	if err := s.relays(s.udp()); err != nil {
 		t.Fatal(err)
 	}
-	if st, err := os.Stat(filepath.Join(s.dir, "turn.secret")); err != nil || st.Mode().Perm() != 0o600 {
+	if st, err := os.Stat(filepath.Join(s.Config.Data, "turn.secret")); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the secret: %v, %v", st, err)
 	}
-	before, _ := os.ReadFile(filepath.Join(s.dir, "turn.secret"))
-	s.restart()
-	after, _ := os.ReadFile(filepath.Join(s.dir, "turn.secret"))
+	before, _ := os.ReadFile(filepath.Join(s.Config.Data, "turn.secret"))
+	s.Restart()
+	after, _ := os.ReadFile(filepath.Join(s.Config.Data, "turn.secret"))
 	if string(before) != string(after) {
 		t.Error("credentials that were given out are worth nothing after a restart")
 	}
@@ -137,7 +143,7 @@ func TestTURNIsOffOtherwise(t *testing.T) {
 	if s.Addr("turn") != "" {
 		t.Error("it listens")
 	}
-	if _, err := os.Stat(filepath.Join(s.dir, "turn.secret")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(s.Config.Data, "turn.secret")); !os.IsNotExist(err) {
 		t.Error("there is a secret for nothing")
 	}
 }
@@ -175,7 +181,7 @@ func TestTURNOverTLS(t *testing.T) {
 		t.Error(err)
 	}
 	ca.Issue("server", "second")
-	if _, _, err := s.Reload(s.cfg); err != nil {
+	if _, _, err := s.Reload(s.Config); err != nil {
 		t.Fatal(err)
 	}
 	if cn := dial().ConnectionState().PeerCertificates[0].Subject.CommonName; cn != "second" {

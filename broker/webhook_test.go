@@ -116,7 +116,7 @@ func TestWebhooksBothWays(t *testing.T) {
 	if p := bob.granted("user.get", fmt.Sprintf(`{"user":%q}`, hook)); p["name"] != "Weather" || p["bot"] != true {
 		t.Fatal(p)
 	}
-	s.restart()
+	s.Restart()
 	if status, reply := s.post(path, "rain", "Idempotency-Key", "1"); status != 200 || reply != fmt.Sprintf(`{"seq":%d}`, head+1) {
 		t.Fatal("the retry:", status, reply)
 	}
@@ -134,8 +134,8 @@ func TestWebhooksBothWays(t *testing.T) {
 	if status, reply := s.post(path, strings.Repeat("x", 70_000)); status != 413 {
 		t.Fatal(status, reply)
 	}
-	s.stop()
-	sum, err := verifyStore(s.dir)
+	s.Stop()
+	sum, err := verifyStore(s.Config.Data)
 	if err != nil || !sum.OK() || sum.Webhooks != 2 || sum.Bots != 1 {
 		t.Errorf("%+v, %v", sum, err)
 	}
@@ -407,8 +407,8 @@ func TestAuditOfConversations(t *testing.T) {
 	if reply := ana.ask("admin.audit", `{}`); refusalCode(reply) != "not-authorized" {
 		t.Error(reply)
 	}
-	s.stop()
-	if sum, err := verifyStore(s.dir); err != nil || !sum.OK() || sum.Audited < 20 {
+	s.Stop()
+	if sum, err := verifyStore(s.Config.Data); err != nil || !sum.OK() || sum.Audited < 20 {
 		t.Errorf("%+v, %v", sum, err)
 	}
 }

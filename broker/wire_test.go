@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -52,7 +51,7 @@ func (s *testServer) signIn(user string, opts ...opt) *client {
 // control calls a method on the control socket.
 func (s *testServer) control(method string, in, out any) {
 	s.t.Helper()
-	c, err := control.Dial(broker.SocketPath(s.dir))
+	c, err := control.Dial(broker.SocketPath(s.Config.Data))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -280,22 +279,4 @@ func (s *testServer) dialTCP() *net.TCPConn {
 	}
 	s.t.Cleanup(func() { _ = c.Close() })
 	return c.(*net.TCPConn)
-}
-
-// logged collects what the server logs.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }

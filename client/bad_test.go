@@ -35,7 +35,7 @@ func accounts(t *testing.T) func(*config.Config) {
 
 func (s *server) addUser(user string) {
 	s.t.Helper()
-	c, err := control.Dial(broker.SocketPath(s.cfg.Data))
+	c, err := control.Dial(broker.SocketPath(s.Config.Data))
 	must(s.t, err)
 	defer c.Close()
 	must(s.t, c.Call(soon(s.t), "admin.user.add", map[string]any{"user": user, "password": "right of " + user}, nil))

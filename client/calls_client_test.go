@@ -9,6 +9,7 @@ import (
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/client/store/memory"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // The typed calls over a real Client: both encodings, requests and replies without anything in them, refusals, and
@@ -17,7 +18,7 @@ func TestTypedCallsOverAClient(t *testing.T) {
 	s := callServer(t)
 	for _, asJSON := range []bool{false, true} {
 		t.Run(fmt.Sprintf("json=%v", asJSON), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), callPatience)
+			ctx, cancel := context.WithTimeout(t.Context(), servertest.Patience)
 			defer cancel()
 			user := fmt.Sprintf("ana-%v", asJSON)
 			c, err := client.Open(ctx, client.Options{Server: "mqtt://" + s.Addr("mqtt"), User: user, Store: memory.New(), JSON: asJSON})

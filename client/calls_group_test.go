@@ -13,6 +13,7 @@ import (
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // inBoth runs a test with requests in CBOR and in JSON, each on a server of its own.
@@ -205,7 +206,7 @@ func TestWaysIntoAGroup(t *testing.T) {
 // await asks until a search has what it should, which the index takes a moment for.
 func await(t *testing.T, what string, ask func() bool) {
 	t.Helper()
-	for end := time.Now().Add(callPatience); !ask(); {
+	for end := time.Now().Add(servertest.Patience); !ask(); {
 		if time.Now().After(end) {
 			t.Fatal(what, "is not found")
 		}

@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"iter"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -18,45 +16,14 @@ import (
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/internal/mqttc"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
-
-// callPatience bounds how long a test waits for what must come; it is no part of any assertion.
-const callPatience = 20 * time.Second
 
 // callServer is a server for tests of the typed calls. root is an administrator.
 func callServer(t *testing.T, change ...func(*config.Config)) *broker.Server {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Data, cfg.Dev, cfg.Admins = t.TempDir(), true, []string{"root"}
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	cfg.Limits.RequestsPerSecond, cfg.Limits.EventsPerSecond = 0, 0
-	for _, fn := range change {
-		fn(&cfg)
-	}
-	ready := make(chan struct{})
-	s, err := broker.New(broker.Options{
-		Config: cfg, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), OnReady: func() { close(ready) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error("the server ended with", err)
-		}
-	})
-	select {
-	case <-ready:
-	case err := <-ended:
-		ended <- err
-		t.Fatal("the server ended:", err)
-	}
-	return s
+	root := func(c *config.Config) { c.Admins = []string{"root"} }
+	return servertest.Serve(t, append([]func(*config.Config){servertest.Unpaced, root}, change...)...).Server
 }
 
 // strict is a Caller over a connection of its own that is stricter than a client should be: a field of a reply that the
@@ -73,7 +40,7 @@ var _ client.Caller = (*strict)(nil)
 // caller connects a user with a device that is named like them.
 func caller(t *testing.T, s *broker.Server, user string, asJSON bool) *strict {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), callPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), servertest.Patience)
 	defer cancel()
 	conn, _, err := mqttc.Dial(ctx, s.Addr("mqtt"), mqttc.ConnectOptions{
 		Version: 5, ClientID: user, Username: user, CleanStart: true, SessionExpiry: 3600,
@@ -96,7 +63,7 @@ func caller(t *testing.T, s *broker.Server, user string, asJSON bool) *strict {
 }
 
 func (c *strict) await(kind byte, other func(mqttc.Packet) error) (mqttc.Packet, error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(callPatience)); err != nil {
+	if err := c.conn.SetReadDeadline(time.Now().Add(servertest.Patience)); err != nil {
 		return mqttc.Packet{}, err
 	}
 	p, err := c.conn.Await(kind, other)

@@ -14,7 +14,7 @@ import (
 func TestCutAtEveryByte(t *testing.T) {
 	stores(t, func(t *testing.T, st newStore) {
 		s := serve(t)
-		step := 17 // short form
+		step := 29 // short form
 		if long() {
 			step = 1
 		}

@@ -158,7 +158,7 @@ func TestPastBounds(t *testing.T) {
 	} else if older, newer := p.More(); !older || newer {
 		t.Errorf("behind the end: %v %v", older, newer)
 	}
-	s.stop()
+	s.Stop()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := p.Older(ctx, 10); !errors.Is(err, client.ErrOffline) {

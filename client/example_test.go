@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/petrelchat/petrel/broker"
-	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/client/store/memory"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // exampleServer starts a server in this program, for the examples. stop ends it.
@@ -20,21 +20,12 @@ func exampleServer() (addr string, stop func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	cfg := config.Default()
-	cfg.Dev, cfg.Data = true, dir
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
-	ready := make(chan struct{})
-	s, err := broker.New(broker.Options{Config: cfg, OnReady: func() { close(ready) }})
+	s, err := servertest.Run(broker.Options{Config: servertest.Config(dir)})
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	<-ready
 	return "mqtt://" + s.Addr("mqtt"), func() {
-		cancel()
-		<-ended
+		_ = s.Stop()
 		os.RemoveAll(dir)
 	}
 }

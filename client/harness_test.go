@@ -1,15 +1,12 @@
 package client_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
@@ -19,16 +16,12 @@ import (
 	"github.com/petrelchat/petrel/client/store/memory"
 	"github.com/petrelchat/petrel/client/store/sqlite"
 	"github.com/petrelchat/petrel/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
-
-// patience bounds how long a test waits for what must come; it is no part of any assertion.
-const patience = 15 * time.Second
 
 func soon(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
+	return servertest.Soon(t)
 }
 
 func must(t testing.TB, err error) {
@@ -40,35 +33,9 @@ func must(t testing.TB, err error) {
 
 // server is a real server in this process, behind a proxy that breaks connections.
 type server struct {
-	*broker.Server
-	t      testing.TB
-	cfg    config.Config
-	tune   func(*broker.Options) // what no configuration says; may be nil
-	proxy  *faultproxy.Proxy
-	cancel context.CancelFunc
-	ended  chan error
-	log    *lines
-}
-
-// lines keeps what a log says until a test fails.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.buf.Len() > 1<<20 {
-		l.buf.Reset()
-	}
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
+	*servertest.Server
+	t     testing.TB
+	proxy *faultproxy.Proxy
 }
 
 // serve starts a server in dev mode, and a proxy before it.
@@ -79,68 +46,11 @@ func serve(t testing.TB, change ...func(*config.Config)) *server {
 
 func serveTuned(t testing.TB, tune func(*broker.Options), change ...func(*config.Config)) *server {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Data, cfg.Dev = t.TempDir(), true
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	cfg.Limits.RequestsPerSecond, cfg.Limits.EventsPerSecond = 0, 0
-	for _, fn := range change {
-		fn(&cfg)
-	}
-	s := &server{t: t, cfg: cfg, tune: tune, log: &lines{}}
-	s.start()
-	var err error
-	s.proxy, err = faultproxy.New(s.Addr("mqtt"))
-	must(t, err)
-	t.Cleanup(func() {
-		s.proxy.Close()
-		s.stop()
-		if t.Failed() {
-			out := s.log.String()
-			t.Log(out[max(len(out)-20_000, 0):])
-		}
-	})
+	s := &server{Server: servertest.New(t, append([]func(*config.Config){servertest.Unpaced}, change...)...), t: t}
+	s.Tune = tune
+	s.Start()
+	s.proxy = s.Proxy()
 	return s
-}
-
-func (s *server) start() {
-	s.t.Helper()
-	ready := make(chan struct{})
-	o := broker.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(s.log, nil)), OnReady: func() { close(ready) }}
-	if s.tune != nil {
-		s.tune(&o)
-	}
-	srv, err := broker.New(o)
-	must(s.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	s.Server, s.cancel, s.ended = srv, cancel, make(chan error, 1)
-	ended := s.ended
-	go func() { ended <- srv.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		s.t.Fatal("the server ended:", err)
-	case <-time.After(patience):
-		s.t.Fatal("the server is not ready")
-	}
-}
-
-func (s *server) stop() {
-	if s.cancel == nil {
-		return
-	}
-	s.cancel()
-	s.cancel = nil
-	if err := <-s.ended; err != nil {
-		s.t.Error("the server ended with", err)
-	}
-}
-
-func (s *server) restart() {
-	s.t.Helper()
-	s.stop()
-	s.start()
-	s.proxy.Target(s.Addr("mqtt"))
 }
 
 // device is a client with what it needs to come back.
@@ -167,7 +77,7 @@ func (s *server) device(user, name string, st store.Store, change ...func(*clien
 	d := &device{t: s.t, s: s, store: st}
 	d.o = client.Options{
 		Server: "mqtt://" + s.proxy.Addr(), User: user, Device: name, Store: st,
-		Log: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("user", user, "device", name),
+		Log: slog.New(slog.NewTextHandler(s.Log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("user", user, "device", name),
 	}
 	for _, fn := range change {
 		fn(&d.o)
@@ -184,17 +94,8 @@ func (d *device) open() *device {
 	c, err := client.Open(soon(d.t), d.o)
 	must(d.t, err)
 	d.Client = c
-	go hurry(c)
+	go servertest.Hurry(c)
 	return d
-}
-
-// hurry makes a client try at once where it would wait: tests have no time for back-off. It ends with the client.
-func hurry(c *client.Client) {
-	for range c.Updates(context.Background()) {
-		if s := c.Status(); s.State == client.Offline && !s.Retry.IsZero() {
-			c.NetworkChanged()
-		}
-	}
 }
 
 func (d *device) close() {

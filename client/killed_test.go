@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,8 +11,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/petrelchat/petrel/broker"
-	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // serverIn is the environment variable with which this test program is a server on a data directory.
@@ -33,25 +32,15 @@ func TestMain(m *testing.M) {
 
 // beServer serves until it is killed, or its parent is gone.
 func beServer(dir string) {
-	cfg := config.Default()
-	cfg.Data, cfg.Dev = dir, true
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	cfg.Limits.RequestsPerSecond, cfg.Limits.EventsPerSecond = 0, 0
-	ready := make(chan struct{})
-	s, err := broker.New(broker.Options{Config: cfg, OnReady: func() { close(ready) }})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		<-ready
+	cfg := servertest.Config(dir)
+	servertest.Unpaced(&cfg)
+	s, err := servertest.Run(broker.Options{Config: cfg})
+	if err == nil {
 		fmt.Println(s.Addr("mqtt"))
 		_, _ = bufio.NewReader(os.Stdin).ReadString(0) // ends with the parent
-		cancel()
-	}()
-	if err := s.Run(ctx); err != nil {
+		err = s.Stop()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -99,7 +88,7 @@ func TestServerKilled(t *testing.T) {
 	proxy, err := faultproxy.New(p.addr)
 	must(t, err)
 	t.Cleanup(proxy.Close)
-	s := &server{t: t, proxy: proxy, log: &lines{}}
+	s := &server{Server: &servertest.Server{Log: servertest.NewLog(t)}, t: t, proxy: proxy}
 	ann := s.device("ann", "a", inFile(t)).open()
 	bob := s.device("bob", "b", inMemory(t)).open()
 	ann.upToDate()

@@ -254,7 +254,7 @@ func TestOrderBehindARate(t *testing.T) {
 	gone := rows[len(rows)/2]
 	must(t, ann.Cancel(soon(t), gone.ID))
 	l.want[conv] = slices.DeleteFunc(l.want[conv], func(text string) bool { return text == gone.Event.Text })
-	cfg := s.cfg
+	cfg := s.Config
 	cfg.Limits.EventsPerSecond = 0
 	_, _, err := s.Reload(cfg)
 	must(t, err)

@@ -28,11 +28,10 @@ func TestRestoredServer(t *testing.T) {
 			}
 			ann.upToDate()
 			bob.until("ten", func() bool { return len(bob.texts(conv)) == 10 })
-			s.stop()
+			s.Stop()
 			backup := filepath.Join(t.TempDir(), "backup")
-			must(t, os.CopyFS(backup, os.DirFS(s.cfg.Data)))
-			s.start()
-			s.proxy.Target(s.Addr("mqtt"))
+			must(t, os.CopyFS(backup, os.DirFS(s.Config.Data)))
+			s.Start()
 			var last client.Message
 			for i := range 5 {
 				var err error
@@ -46,11 +45,10 @@ func TestRestoredServer(t *testing.T) {
 			ann.upToDate()
 			bob.until("one deleted", func() bool { return bob.messages(conv)[12].Deleted })
 			ann.close()
-			s.stop()
-			must(t, os.RemoveAll(s.cfg.Data))
-			must(t, os.CopyFS(s.cfg.Data, os.DirFS(backup)))
-			s.start()
-			s.proxy.Target(s.Addr("mqtt"))
+			s.Stop()
+			must(t, os.RemoveAll(s.Config.Data))
+			must(t, os.CopyFS(s.Config.Data, os.DirFS(backup)))
+			s.Start()
 			for i := range 3 {
 				bob.send(conv, fmt.Sprint("new ", i))
 			}

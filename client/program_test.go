@@ -14,6 +14,7 @@ import (
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/client/store/sqlite"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // With these environment variables this test program is a client: ann's phone, with its store in that file, at that server, in that
@@ -43,7 +44,7 @@ func beClient(path string) {
 	orExit(err)
 	c, err := client.Open(ctx, client.Options{Server: os.Getenv(clientAt), User: "ann", Device: "phone", Store: st})
 	orExit(err)
-	go hurry(c)
+	go servertest.Hurry(c)
 	say("open")
 	for _, conv := range programConvs() {
 		go writeRound(ctx, c, conv, round)
@@ -166,7 +167,7 @@ func (p *program) start(round int) {
 // hear waits for n more lines.
 func (p *program) hear(n int) {
 	p.t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(servertest.Patience)
 	for range n {
 		select {
 		case line, ok := <-p.says:

@@ -96,7 +96,7 @@ func (w *world) step(r *rand.Rand) {
 	case n < 94:
 		d.close()
 	case n < 96:
-		w.s.restart()
+		w.s.Restart()
 	default:
 		d.upToDateOr(200 * time.Millisecond)
 	}

@@ -62,7 +62,7 @@ func (k *killing) round(n int) {
 	k.t.Helper()
 	away := n%4 == 2 // the server is not there
 	if away {
-		k.s.stop()
+		k.s.Stop()
 	}
 	k.ann.start(n)
 	k.write()
@@ -77,14 +77,13 @@ func (k *killing) round(n int) {
 	}
 	switch {
 	case n%4 == 0:
-		k.s.restart()
+		k.s.Restart()
 	case n%4 == 3:
 		k.s.proxy.Cut()
 	}
 	k.ann.kill()
 	if away {
-		k.s.start()
-		k.s.proxy.Target(k.s.Addr("mqtt"))
+		k.s.Start()
 	}
 }
 

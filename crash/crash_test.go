@@ -9,7 +9,7 @@
 // Beside the devices, which keep much in flight, there are actors, which do one thing at a time: to
 // messages ([board]), to memberships ([gate]), to settings and contacts ([drawers]), to somebody who
 // wants to be told while away ([bell]), and to an account that is erased ([farewell]); who pass posts on and
-// report them ([relay]), post and listen over HTTP ([hatch]), make bots ([workshop]), and come to where nothing
+// report them ([relay]), call each other ([exchange], [bridge]), post and listen over HTTP ([hatch]), make bots ([workshop]), and come to where nothing
 // of before is shown ([curtain]). What may have become of something is a [belief].
 //
 // [TestPowerLoss] does the like to a hub on a disk that forgets what was not synced.
@@ -136,6 +136,7 @@ func (w *world) play() {
 	w.workshop.check()
 	w.curtain.check()
 	w.exchange.check()
+	w.bridge.check()
 	if w.t.Failed() {
 		w.t.Logf("seed %d, round %d, killed after %v; server log: %s", *seed, w.round, life, w.server.log)
 	}
@@ -201,6 +202,7 @@ type world struct {
 	workshop *workshop
 	curtain  *curtain
 	exchange *exchange
+	bridge   *bridge
 	trail    trail
 	lives    atomic.Int32 // of the server
 }
@@ -255,9 +257,9 @@ func (w *world) begin() {
 	w.each(func(d *device) { d.reconnect(); d.subscribe() }, nil)
 	w.board, w.gate, w.drawers, w.bell, w.farewell = newBoard(w), newGate(w), newDrawers(w), newBell(w), newFarewell(w)
 	w.relay, w.hatch, w.workshop, w.curtain = newRelay(w), newHatch(w), newWorkshop(w), newCurtain(w)
-	w.exchange = newExchange(w)
+	w.exchange, w.bridge = newExchange(w), newBridge(w)
 	w.actors = slices.Concat(w.board.actors, w.gate.actors, w.drawers.actors, []*actor{w.bell.actor, w.farewell.actor},
-		w.relay.actors, w.hatch.actors, w.workshop.actors, w.curtain.actors, []*actor{w.exchange.caller})
+		w.relay.actors, w.hatch.actors, w.workshop.actors, w.curtain.actors, []*actor{w.exchange.caller, w.bridge.host})
 	for _, a := range w.actors {
 		w.reader(a.user).close()
 	}
@@ -265,6 +267,7 @@ func (w *world) begin() {
 	w.reader(answerer).close()
 	w.addAdmin()
 	w.bell.register()
+	w.bridge.open()
 }
 
 // addAdmin makes the administrator, as whoever runs the server does.
@@ -311,8 +314,8 @@ func (w *world) summary() {
 	w.t.Logf("%d things done by actors, %d texts gone, %d looked at in the store of the dead server", things, len(w.board.gone), n.looked)
 	w.t.Logf("%d rounds: %d acknowledged, %d sent again, %d given up, %d refused, %d ticks, %d wills, %d cuts by clients; "+
 		"stored twice: %d (and %d ticks) after a crash, %d after a client's cut", *rounds, n.acked, n.resent, n.abandoned, n.refused, n.ticks, n.wills, w.cuts.Load(), n.doubles, n.doubleTicks, n.doublesCut)
-	w.t.Logf("%d copies, %d reports, %d posts and %d deliveries by webhooks (%d came again), %d bots, %d stays behind the curtain, %d calls",
-		n.copies, n.reports, n.knocks, n.delivered, n.again, n.robots, n.stays, w.exchange.finals)
+	w.t.Logf("%d copies, %d reports, %d posts and %d deliveries by webhooks (%d came again), %d bots, %d stays behind the curtain, %d calls, %d calls of a group with %d signals",
+		n.copies, n.reports, n.knocks, n.delivered, n.again, n.robots, n.stays, w.exchange.finals, w.bridge.finals, w.bridge.signals)
 	for id, c := range w.convs {
 		w.t.Logf("%s: %d events", id, len(c.log))
 	}

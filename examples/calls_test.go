@@ -48,7 +48,7 @@ func callers(t *testing.T, s *petreltest.Server, scenario string, asks map[strin
 
 // TestCalls has two people call each other, from browsers.
 func TestCalls(t *testing.T) {
-	for _, scenario := range []string{"direct", "glare", "reload", "crash"} {
+	for _, scenario := range []string{"direct", "waiting", "handover", "settings", "glare", "reload", "crash"} {
 		t.Run(scenario, func(t *testing.T) {
 			callers(t, petreltest.Serve(t, petrel, "--dev"), scenario, nil)
 		})
@@ -59,7 +59,7 @@ func TestCalls(t *testing.T) {
 func program(t *testing.T, s *petreltest.Server, user string, args ...string) *process {
 	t.Helper()
 	cmd := exec.Command(petrel, append(args, "--server", "mqtt://"+s.MQTT, "--user", user, "--json")...)
-	cmd.Env = append(os.Environ(), "PETREL_HOME="+t.TempDir(), "PETREL_PASSWORD=any")
+	cmd.Env = append(petreltest.Environ(), "PETREL_HOME="+t.TempDir(), "PETREL_PASSWORD=any")
 	p := launch(t, strings.Join(args, " ")+" of "+user, cmd)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -99,7 +99,7 @@ func TestCallsProgram(t *testing.T) {
 	var bob *process
 	callers(t, s, "program", map[string]func(){
 		"answer": func() {
-			bob = program(t, s, "bob", "answer", "--auto", "--record", t.TempDir())
+			bob = program(t, s, "bob", "answer", "--auto", "ann", "--record", t.TempDir())
 			bob.line("petrel: waiting for calls as bob")
 		},
 		"heard": func() { bob.hears(1, false) },

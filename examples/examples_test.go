@@ -173,7 +173,9 @@ func TestBrowser(t *testing.T) {
 func TestEmbed(t *testing.T) {
 	petreltest.Tool(t, "mosquitto_pub")
 	program := filepath.Join(t.TempDir(), "embed")
-	if out, err := exec.Command("go", "build", "-o", program, "./embed").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-trimpath", "-o", program, "./embed") // in the way of make build
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	data, addr := filepath.Join(t.TempDir(), "data"), "127.0.0.1:0"

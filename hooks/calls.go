@@ -15,7 +15,7 @@ import (
 type Calls interface {
 	// Start carries out a publish to c/{conv}/call. done is called once, from any goroutine, when it is stored or
 	// refused.
-	Start(d Device, conv string, payload []byte, done func(CallAnswer))
+	Start(d Device, conv string, p CallPacket, payload []byte, done func(CallAnswer))
 	// Do carries out a publish to k/{call}/{verb}; done as in Start.
 	Do(d Device, call, verb string, payload []byte, done func(CallAnswer))
 	// Came says that a device is connected and subscribes to u/{me}/calls, or has subscribed anew.
@@ -27,6 +27,12 @@ type Calls interface {
 	// SendCurrent calls send with the running call of each of the user's groups, or of one (conv); not at all where
 	// there is none, or the user is no member. What comes after it in time, the session gets after it.
 	SendCurrent(user, conv string, send func(conv string, payload []byte)) error
+}
+
+// CallPacket is the PUBLISH of a start: its id (0 at QoS 0), and whether it may have come before.
+type CallPacket struct {
+	ID  uint16
+	Dup bool
 }
 
 // Device is one connection as calls see it, the same value for as long as it lasts. Its methods may be called from
@@ -71,7 +77,7 @@ func (c *conn) calling(x *inbound, t *protocol.Publish) {
 		c.answer(x, chat.Refuse(chat.TooLarge, "this has at most %d bytes", most))
 		return
 	}
-	in, topic := x.in, x.pk.TopicName
+	in, topic, packet := x.in, x.pk.TopicName, CallPacket{x.pk.PacketID, x.pk.FixedHeader.Dup}
 	done := func(an CallAnswer) { c.called(in, topic, an) }
 	c.acted = true
 	aside(func() {
@@ -83,7 +89,7 @@ func (c *conn) calling(x *inbound, t *protocol.Publish) {
 		case !c.id.Scope.MayWrite(conv):
 			done(CallAnswer{Err: chat.Refuse(chat.NotAuthorized, "this device's token does not allow calls there")})
 		case t.Call == "":
-			c.a.o.Calls.Start(c, conv, payload, done)
+			c.a.o.Calls.Start(c, conv, packet, payload, done)
 		default:
 			c.a.o.Calls.Do(c, t.Call, t.Verb, payload, done)
 		}

@@ -43,7 +43,7 @@ func BenchmarkRinging(b *testing.B) {
 	ring := func(caller, callee *mute) {
 		conv := caller.d.User + "~" + callee.d.User
 		a, _ := step(b, func(done func(signaling.Answer)) {
-			y.calls.Start(caller, conv, []byte(`{"media":["audio"],"id":"k"}`), done)
+			y.calls.Start(caller, conv, signaling.Packet{}, []byte(`{"media":["audio"],"id":"k"}`), done)
 		})
 		step(b, func(done func(signaling.Answer)) { y.calls.Do(callee, a.Call, "ringing", nil, done) })
 	}
@@ -100,7 +100,7 @@ func wholeCall(b *testing.B, y *yard, x, z *mute) []time.Duration {
 		return a
 	}
 	a, d := step(b, func(done func(signaling.Answer)) {
-		y.calls.Start(x, x.d.User+"~"+z.d.User, []byte(`{"media":["audio"]}`), done)
+		y.calls.Start(x, x.d.User+"~"+z.d.User, signaling.Packet{}, []byte(`{"media":["audio"]}`), done)
 	})
 	took = append(took, d)
 	do(z, a.Call, "ringing", "")

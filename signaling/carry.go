@@ -36,7 +36,7 @@ func crowded(prev, next *call.State) bool {
 // means that nothing happened; refusals go to turn.done like success, when what they rest upon is durable.
 func (s *Service) carry(l *live, t *turn) error {
 	prev, now := l.state.Load(), s.now()
-	next, effects, refusal := call.Decide(prev, t.cmd, now, &s.core)
+	next, effects, refusal := call.Decide(prev, t.cmd, now, &s.limits.Load().core)
 	if next == prev && len(effects) == 0 && t.done == nil && t.stand == nil && !t.crowd {
 		return nil
 	}
@@ -52,13 +52,11 @@ func (s *Service) carry(l *live, t *turn) error {
 		return err
 	}
 	l.boxes = m.boxes
+	s.spend(l, prev, next, t.cmd, now) // before anybody finds that the call is over
 	l.state.Store(next)
 	s.index.settle(l, prev, next, t.users...)
 	s.count(prev, next, refusal != nil)
 	if prev.Phase != call.Ended && next.Phase == call.Ended {
-		for i := range prev.Parties {
-			l.keys = append(l.keys, startKey{prev.Parties[i].User, prev.Parties[i].Key})
-		}
 		s.index.end(l)
 		s.retire(l)
 	}
@@ -71,6 +69,23 @@ func (s *Service) carry(l *live, t *turn) error {
 	}
 	s.timers.set(l, l.deadline(), s.work.poke)
 	return nil
+}
+
+// spend notes for whom a call is over: all, when it ended, and who left it. Who was only given up may come back by the same start.
+func (s *Service) spend(l *live, prev, next *call.State, c *call.Command, now int64) {
+	if next == prev {
+		return
+	}
+	for i := range prev.Parties {
+		p := &prev.Parties[i]
+		if p.Key == "" || i < len(next.Parties) && next.Parties[i].ID == p.ID || next.Party(p.ID) != nil {
+			continue
+		}
+		left := c.User == p.User && (c.Verb == call.Hangup || c.Verb == call.Leave || c.Verb == call.Cancel || c.Verb == call.Removed)
+		if left || next.Phase == call.Ended {
+			s.index.spend(l.conv, spent{p.User, p.Key, now})
+		}
+	}
 }
 
 // deadline is the ms at which something is due in a call; 0: never. l.mu is held.

@@ -18,7 +18,8 @@ func TestContractExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Service{limits: DefaultLimits()}
+	s := &Service{}
+	s.SetLimits(Limits{})
 	in, n := false, map[string]int{}
 	for i, line := range strings.Split(string(doc), "\n") {
 		switch {
@@ -52,7 +53,7 @@ func (s *Service) example(topic []string, payload []byte) (string, error) {
 	case topic[0] == "k" && ValidCall(topic[1]) && topic[2] == "signal":
 		f, _, err := s.parse(payload, MaxSignal)
 		if err == nil {
-			_, err = readSignal(f)
+			_, err = readSignal(f, false)
 		}
 		return "signal", err
 	case topic[0] == "k" && ValidCall(topic[1]) && Verb(topic[2]).Valid():

@@ -57,7 +57,7 @@ func (s *Service) Do(x Session, id string, verb Verb, payload []byte, done func(
 	if verb == VerbSignal {
 		limit = MaxSignal
 	}
-	a := &asked{x: x, d: x.Device(), done: done}
+	a := s.asked(x, done)
 	if err := a.read(s, payload, limit); err != nil {
 		s.refuse(done, err)
 		return
@@ -93,7 +93,7 @@ func (s *Service) join(a *asked, l *live, verb Verb) {
 			s.refuse(a.done, err)
 			return
 		}
-		if !s.rates.start(s.now(), a.d.User, l.conv, s.limits.StartsPerPair, s.limits.StartsPerUser) {
+		if !s.rates.start(s.now(), a.d.User, l.conv, a.lim.StartsPerPair, a.lim.StartsPerUser) {
 			s.refuse(a.done, chat.Refuse(chat.RateLimited, "too much ringing: wait for a minute"))
 			return
 		}
@@ -121,11 +121,12 @@ func (s *Service) verb(a *asked, l *live, verb Verb) {
 
 // pass passes a signal on.
 func (s *Service) pass(a *asked, l *live) {
-	if !s.rates.signal(s.now(), a.d.User, s.limits.SignalsPerUser) {
-		s.refuse(a.done, chat.Refuse(chat.RateLimited, "at most %d signals a minute: gather candidates in one", s.limits.SignalsPerUser))
+	if !s.rates.signal(s.now(), a.d.User, a.lim.SignalsPerUser) {
+		s.refuse(a.done, chat.Refuse(chat.RateLimited, "at most %d signals a minute: gather candidates in one", a.lim.SignalsPerUser))
 		return
 	}
-	sig, err := readSignal(a.f)
+	// Who has a party in a call has accepted it; nobody else has anything passed on.
+	sig, err := readSignal(a.f, s.o.World.Relayed(a.d.User, true))
 	if err != nil {
 		s.refuse(a.done, err)
 		return
@@ -133,7 +134,7 @@ func (s *Service) pass(a *asked, l *live) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := a.command(call.Signal)
-	c.To, c.Type, c.Media, c.HasMedia, c.Hold = a.f.To, sig.kind, sig.media, sig.said, sig.hold
+	c.To, c.Type, c.Media, c.HasMedia, c.Hold, c.Void = a.f.To, sig.kind, sig.media, sig.said, sig.hold, sig.void
 	if err := s.carry(l, &turn{cmd: c, sig: sig, done: a.answer(l.id)}); err != nil {
 		s.refuse(a.done, err)
 	}

@@ -157,8 +157,8 @@ func TestNothingToldBeforeDurable(t *testing.T) {
 	var answers atomic.Int32
 	count := func(signaling.Answer) { answers.Add(1) }
 	var id string
-	y.calls.Start(ann, "ann~ben", []byte(`{"id":"k"}`), func(a signaling.Answer) { id = a.Call; count(a) })
-	y.calls.Start(ann, "ann~ben", []byte(`{"id":"k"}`), count)
+	y.calls.Start(ann, "ann~ben", signaling.Packet{}, []byte(`{"id":"k"}`), func(a signaling.Answer) { id = a.Call; count(a) })
+	y.calls.Start(ann, "ann~ben", signaling.Packet{}, []byte(`{"id":"k"}`), count)
 	err := y.store.Scan(storage.In(storage.SpaceCall), nil, func(k storage.Key, _ []byte) bool {
 		id, _, _ = storage.TakeStr(k[1:])
 		return true
@@ -289,7 +289,7 @@ func TestManyAtOnce(t *testing.T) {
 	ids, winners := map[string]bool{}, 0
 	for _, d := range []*device{ann, ben[0]} {
 		wg.Add(1)
-		go y.calls.Start(d, "ann~ben", []byte("{}"), func(a signaling.Answer) {
+		go y.calls.Start(d, "ann~ben", signaling.Packet{}, []byte("{}"), func(a signaling.Answer) {
 			mu.Lock()
 			ids[a.Call] = true
 			mu.Unlock()
@@ -341,7 +341,7 @@ func FuzzDo(f *testing.F) {
 		before := y.calls.Stats()
 		var got atomic.Int32
 		answered := func(signaling.Answer) { got.Add(1) }
-		y.calls.Start(eve, "ann~eve", payload, answered)
+		y.calls.Start(eve, "ann~eve", signaling.Packet{ID: 1, Dup: true}, payload, answered)
 		y.calls.Do(eve, id, signaling.Verb(verb), payload, answered)
 		if err := y.pipe.Barrier(); err != nil {
 			t.Fatal(err)

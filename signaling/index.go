@@ -18,7 +18,6 @@ type live struct {
 	durable  atomic.Pointer[call.State] // as on disk and told
 	boxes    map[string]box             // with mu held: signals that are kept, by party
 	again    []call.Command             // with mu held: what happened while the store took nothing
-	keys     []startKey                 // with mu held: of the starts of a call that ended
 
 	late int64 // with mu held: ms when a crowd is told how the call stands; 0: it has been
 
@@ -29,7 +28,14 @@ type live struct {
 // box says which signals are kept for a party: from first to last. None are if first is behind last.
 type box struct{ first, last uint64 }
 
-type startKey struct{ user, key string }
+// spent is the key of a start whose call is over for the user: when it comes again it comes late.
+type spent struct {
+	user, key string
+	at        int64 // ms
+}
+
+// maxSpent bounds what is remembered of one conversation.
+const maxSpent = 256
 
 // maxKept is how many signals are kept for a party.
 const maxKept = 64
@@ -65,7 +71,7 @@ type shard struct {
 	mu    sync.Mutex // a leaf
 	calls map[string]*live
 	convs map[string]*live   // the one that lives
-	last  map[string]*live   // the one that ended last, for as long as it is remembered
+	spent map[string][]spent // by conversation, the oldest first
 	users map[string][]place // calls that concern a user
 }
 
@@ -80,7 +86,7 @@ func (x *index) open(seed maphash.Seed) {
 	x.seed = seed
 	for i := range x.shards {
 		h := &x.shards[i]
-		h.calls, h.convs, h.last, h.users = make(map[string]*live), make(map[string]*live), make(map[string]*live), make(map[string][]place)
+		h.calls, h.convs, h.spent, h.users = make(map[string]*live), make(map[string]*live), make(map[string][]spent), make(map[string][]place)
 	}
 }
 
@@ -99,11 +105,26 @@ func (x *index) call(id string) *live {
 	return h.calls[id]
 }
 
-// conv returns the call that lives in a conversation, and the one that ended last.
-func (x *index) conv(conv string) (now, last *live) {
+// conv returns the call that lives in a conversation; nil if there is none.
+func (x *index) conv(conv string) *live {
 	h := x.lock(conv)
 	defer h.mu.Unlock()
-	return h.convs[conv], h.last[conv]
+	return h.convs[conv]
+}
+
+// spend notes that the call that a start began or entered is over for the user.
+func (x *index) spend(conv string, s spent) {
+	h := x.lock(conv)
+	defer h.mu.Unlock()
+	all := append(h.spent[conv], s)
+	h.spent[conv] = slices.Delete(all, 0, max(0, len(all)-maxSpent))
+}
+
+// isSpent reports whether a start comes late.
+func (x *index) isSpent(conv, user, key string, now int64) bool {
+	h := x.lock(conv)
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.spent[conv], func(s spent) bool { return s.user == user && s.key == key && s.at+remember > now })
 }
 
 // add makes a call findable; false if its id is taken.
@@ -132,11 +153,10 @@ func (x *index) end(l *live) {
 	if h.convs[l.conv] == l {
 		delete(h.convs, l.conv)
 	}
-	h.last[l.conv] = l
 }
 
-// forget takes a call out of memory.
-func (x *index) forget(l *live) {
+// forget takes a call out of memory, and with it what was spent in its conversation up to a time in ms.
+func (x *index) forget(l *live, upTo int64) {
 	h := x.lock(l.id)
 	delete(h.calls, l.id)
 	h.mu.Unlock()
@@ -145,8 +165,11 @@ func (x *index) forget(l *live) {
 	if h.convs[l.conv] == l {
 		delete(h.convs, l.conv)
 	}
-	if h.last[l.conv] == l {
-		delete(h.last, l.conv)
+	left := slices.DeleteFunc(h.spent[l.conv], func(s spent) bool { return s.at <= upTo })
+	if len(left) > 0 {
+		h.spent[l.conv] = left
+	} else {
+		delete(h.spent, l.conv)
 	}
 }
 
@@ -191,7 +214,9 @@ func (x *index) ring(user string, l *live) (waiting, busy bool) {
 		case p.party:
 			in++
 		default:
-			rung++
+			if r := p.l.state.Load().RingOf(user); r == nil || !r.Silent { // what they do not hear keeps nobody else out
+				rung++
+			}
 		}
 	}
 	if rung > 1 || rung == 1 && in > 0 {

@@ -41,7 +41,7 @@ type fields struct {
 
 // parse reads a payload; nothing is the same as {}.
 func (s *Service) parse(payload []byte, limit int) (*fields, call.Media, error) {
-	f := &fields{}
+	f, parties := &fields{}, s.limits.Load().Parties
 	if len(payload) > limit {
 		return nil, 0, chat.Refuse(chat.TooLarge, "the payload has at most %d bytes", limit)
 	}
@@ -53,10 +53,10 @@ func (s *Service) parse(payload []byte, limit int) (*fields, call.Media, error) 
 	switch {
 	case len(f.ID) > 64:
 		return nil, 0, chat.Refuse(chat.BadRequest, "id has at most 64 bytes")
-	case len(f.Ring) > s.limits.Parties:
-		return nil, 0, chat.Refuse(chat.BadRequest, "ring names at most %d users", s.limits.Parties)
-	case len(f.Hears) > s.limits.Parties:
-		return nil, 0, chat.Refuse(chat.BadRequest, "hears names at most %d parties", s.limits.Parties)
+	case len(f.Ring) > parties:
+		return nil, 0, chat.Refuse(chat.BadRequest, "ring names at most %d users", parties)
+	case len(f.Hears) > parties:
+		return nil, 0, chat.Refuse(chat.BadRequest, "hears names at most %d parties", parties)
 	case f.Party != "" && !validParty(f.Party):
 		return nil, 0, chat.Refuse(chat.BadRequest, "party is the id of a party: 8 characters")
 	case f.Device && f.Reason != "":
@@ -89,49 +89,68 @@ type signal struct {
 	media call.Media      // negotiate
 	said  bool            // media was there
 	hold  *bool
+	void  bool // all that it said is not to be told
 }
 
-// readSignal checks what a party sends. Nothing of it gets into an error.
-func readSignal(f *fields) (*signal, error) {
+// readSignal checks what a party sends, and makes it fit to be passed on; relayed: by somebody who gives away no addresses but those
+// of relays. Nothing of it gets into an error.
+func readSignal(f *fields, relayed bool) (*signal, error) {
 	sig := &signal{kind: f.Type}
 	switch f.Type {
 	case "offer", "answer":
-		return sig, sig.description(f.Body, f.To == call.SFUParty)
+		return sig, sig.description(f.Body, f.To == call.SFUParty, relayed)
 	case "candidates":
-		return sig, sig.candidates(f.Body)
+		return sig, sig.candidates(f.Body, relayed)
 	case "negotiate":
 		return sig, sig.negotiate(f.Body)
 	}
 	return nil, chat.Refuse(chat.BadRequest, "type is offer, answer, candidates or negotiate")
 }
 
-func (sig *signal) description(body json.RawMessage, toSFU bool) error {
-	bounds := sdp.Peer()
+func (sig *signal) description(body json.RawMessage, toSFU, relayed bool) error {
+	bounds, clean := sdp.Peer(), sdp.Clean
 	if toSFU {
 		bounds = sdp.SFU()
 	}
+	if relayed {
+		clean = sdp.Relayed
+	}
+	said, packed, err := sig.unpack(body, bounds.Bytes)
+	if err != nil {
+		return err
+	}
+	if sig.plain, err = clean(said, bounds); err != nil {
+		return chat.Refuse(chat.BadRequest, "the SDP of the %s: %s", sig.kind, err.Error())
+	}
+	switch same := bytes.Equal(sig.plain, said); {
+	case packed == "":
+		sig.body = mustJSON(string(sig.plain))
+	case same:
+		sig.body = mustJSON(zBody{packed})
+	default:
+		sig.body = deflated(sig.plain)
+	}
+	return nil
+}
+
+// unpack returns the description that a body has, and, where it is deflated, its base64.
+func (sig *signal) unpack(body json.RawMessage, limit int) (plain []byte, packed string, err error) {
 	var text string
 	var z struct{ Z *string }
 	switch {
 	case json.Unmarshal(body, &text) == nil && text != "":
-		sig.plain = []byte(text)
-		sig.body = mustJSON(text)
+		return []byte(text), "", nil
 	case json.Unmarshal(body, &z) == nil && z.Z != nil:
 		raw, err := decode64(*z.Z)
 		if err != nil {
-			return chat.Refuse(chat.BadRequest, "z is base64 of raw deflate")
+			return nil, "", chat.Refuse(chat.BadRequest, "z is base64 of raw deflate")
 		}
-		if sig.plain, err = sdp.Inflate(raw, bounds.Bytes); err != nil {
-			return chat.Refuse(chat.BadRequest, "z: %s", err.Error())
+		if plain, err = sdp.Inflate(raw, limit); err != nil {
+			return nil, "", chat.Refuse(chat.BadRequest, "z: %s", err.Error())
 		}
-		sig.body = mustJSON(map[string]string{"z": *z.Z})
-	default:
-		return chat.Refuse(chat.BadRequest, `the body of an %s is SDP, as a string or {"z": base64 of raw deflate}`, sig.kind)
+		return plain, *z.Z, nil
 	}
-	if err := sdp.Check(sig.plain, bounds); err != nil {
-		return chat.Refuse(chat.BadRequest, "the SDP of the %s: %s", sig.kind, err.Error())
-	}
-	return nil
+	return nil, "", chat.Refuse(chat.BadRequest, `the body of an %s is SDP, as a string or {"z": base64 of raw deflate}`, sig.kind)
 }
 
 func decode64(s string) ([]byte, error) {
@@ -158,7 +177,7 @@ func (c *candidate) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*plain)(c))
 }
 
-func (sig *signal) candidates(body json.RawMessage) error {
+func (sig *signal) candidates(body json.RawMessage, relayed bool) error {
 	var all []candidate
 	if len(body) > 0 {
 		if err := json.Unmarshal(body, &all); err != nil {
@@ -176,6 +195,9 @@ func (sig *signal) candidates(body json.RawMessage) error {
 			return chat.Refuse(chat.BadRequest, "candidate %d: mid has at most 64 bytes", i+1)
 		}
 	}
+	if relayed {
+		all = sig.hide(all)
+	}
 	if len(all) == 0 {
 		sig.body = json.RawMessage("null")
 	} else {
@@ -183,6 +205,19 @@ func (sig *signal) candidates(body json.RawMessage) error {
 	}
 	sig.plain = sig.body
 	return nil
+}
+
+// hide leaves out what must not be told. That nothing is left does not mean that there are no more.
+func (sig *signal) hide(all []candidate) []candidate {
+	told := all[:0]
+	for _, c := range all {
+		var ok bool
+		if c.C, ok = sdp.RelayedCandidate(c.C); ok {
+			told = append(told, c)
+		}
+	}
+	sig.void = len(all) > 0 && len(told) == 0
+	return told
 }
 
 type negotiation struct {

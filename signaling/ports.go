@@ -19,6 +19,12 @@ type Session interface {
 	Tell(party string, payload []byte)
 }
 
+// Packet is the PUBLISH in which a start came. It is how a retry is known of a start without an id.
+type Packet struct {
+	ID  uint16 // 0: at QoS 0, and so it does not come again
+	Dup bool   // it may have come before
+}
+
 // Answer says how a publish ended. Call and Party go into the user properties of its PUBACK.
 type Answer struct {
 	Call, Party string
@@ -35,8 +41,9 @@ type Gate interface {
 	// Members returns who may be rung: the members of a group, or the other one of a direct conversation, without those who block
 	// the caller, muted calls, or may not be called by them. At most max; more: there are more.
 	Members(caller, conv string, max int) (users []string, more bool, err error)
-	// RelayOnly reports whether the user gives away no addresses before having accepted.
-	RelayOnly(user string) bool
+	// Relayed reports whether the user gives away no addresses but those of relays now: accepted says that they take part in the call,
+	// and are not only called.
+	Relayed(user string, accepted bool) bool
 }
 
 // Rung is what somebody is told who is called.
@@ -84,7 +91,7 @@ type Forwarder interface {
 type Calls interface {
 	// Start carries out a publish to c/{conv}/call. done is called exactly once, from any goroutine, when the call is
 	// durable or refused.
-	Start(s Session, conv string, payload []byte, done func(Answer))
+	Start(s Session, conv string, p Packet, payload []byte, done func(Answer))
 	// Do carries out a publish to k/{call}/{verb}; done as in Start.
 	Do(s Session, call string, verb Verb, payload []byte, done func(Answer))
 	// Came says that a session is connected and subscribes to u/{me}/calls (again): it is told how things stand.

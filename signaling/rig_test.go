@@ -101,7 +101,7 @@ func (y *yard) passes(d time.Duration) {
 func (y *yard) start(x *device, conv, payload string) signaling.Answer {
 	y.t.Helper()
 	ch := make(chan signaling.Answer, 2)
-	y.calls.Start(x, conv, []byte(payload), func(a signaling.Answer) { ch <- a })
+	y.calls.Start(x, conv, signaling.Packet{}, []byte(payload), func(a signaling.Answer) { ch <- a })
 	return y.once(ch)
 }
 
@@ -221,6 +221,7 @@ type world struct {
 	members map[string][]string // of groups
 	stop    map[string]bool     // "user conv": may not start
 	mute    map[string]bool     // users whom nothing rings
+	relay   map[string]chat.Relay
 	rang    []string
 	roster  map[string]string
 	log     map[string]chat.Event // by conversation and id: once, as the hub does it
@@ -231,7 +232,7 @@ type world struct {
 func newWorld() *world {
 	return &world{
 		here: map[string][]signaling.Session{}, members: map[string][]string{}, stop: map[string]bool{}, mute: map[string]bool{}, roster: map[string]string{},
-		log: map[string]chat.Event{},
+		relay: map[string]chat.Relay{"shy": chat.RelayUntilAccepted}, log: map[string]chat.Event{},
 	}
 }
 
@@ -294,7 +295,11 @@ func (w *world) Members(caller, conv string, limit int) (users []string, more bo
 	return users, false, nil
 }
 
-func (w *world) RelayOnly(user string) bool { return user == "shy" }
+func (w *world) Relayed(user string, accepted bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.relay[user] == chat.RelayAlways || w.relay[user] == chat.RelayUntilAccepted && !accepted
+}
 
 func (w *world) Sessions(user string) []signaling.Session {
 	w.mu.Lock()

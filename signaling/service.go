@@ -49,6 +49,18 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// limits are those that hold, and what the core needs of them. They are not changed, but replaced.
+type limits struct {
+	Limits
+	core call.Limits
+}
+
+// SetLimits puts other limits in force, for what is published from now on: nobody is put out of a call. Any goroutine may call it.
+func (s *Service) SetLimits(l Limits) {
+	l = l.withDefaults()
+	s.limits.Store(&limits{l, call.Limits{Parties: l.Parties, Mesh: l.Mesh, MeshOnly: max(l.MeshOnly, l.Mesh)}})
+}
+
 // Options are what New needs. Store, Commit and World are required.
 type Options struct {
 	Store     Reader
@@ -76,8 +88,7 @@ type Stats struct {
 // Service is the authority on all calls of a server. Its methods may be called from any goroutine.
 type Service struct {
 	o       Options
-	limits  Limits
-	core    call.Limits
+	limits  atomic.Pointer[limits]
 	log     *slog.Logger
 	index   index
 	gates   [64]sync.Mutex // of conversations: one start at a time
@@ -113,11 +124,8 @@ func New(o Options) (*Service, error) {
 	if o.NewParty == nil {
 		o.NewParty = NewPartyID
 	}
-	l := o.Limits.withDefaults()
-	s := &Service{
-		o: o, limits: l, log: o.Log,
-		core: call.Limits{Parties: l.Parties, Mesh: l.Mesh, MeshOnly: max(l.MeshOnly, l.Mesh)},
-	}
+	s := &Service{o: o, log: o.Log}
+	s.SetLimits(o.Limits)
 	s.index.open(maphash.MakeSeed())
 	s.work.open()
 	s.figures.ended = make(map[string]uint64)

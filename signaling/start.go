@@ -1,7 +1,10 @@
 package signaling
 
 import (
+	"cmp"
+	"hash/fnv"
 	"slices"
+	"strconv"
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/signaling/call"
@@ -13,7 +16,13 @@ type asked struct {
 	d     Device
 	f     *fields
 	media call.Media
+	retry string  // what a start without an id is known by
+	lim   *limits // those that hold for it
 	done  func(Answer)
+}
+
+func (s *Service) asked(x Session, done func(Answer)) *asked {
+	return &asked{x: x, d: x.Device(), lim: s.limits.Load(), done: done}
 }
 
 func (s *Service) refuse(done func(Answer), err error) {
@@ -37,7 +46,7 @@ func (a *asked) read(s *Service, payload []byte, limit int) (err error) {
 func (a *asked) command(v call.Verb) *call.Command {
 	return &call.Command{
 		Verb: v, User: a.d.User, Device: a.d.Client, Member: true, Media: a.media, HasMedia: a.f.Media != nil, Key: a.f.ID,
-		ForDevice: a.f.Device, Reason: a.f.Reason, Party: a.f.Party, Hears: a.f.Hears, Fresh: a.f.Fresh,
+		Retry: a.retry, ForDevice: a.f.Device, Reason: a.f.Reason, Party: a.f.Party, Hears: a.f.Hears, Fresh: a.f.Fresh,
 	}
 }
 
@@ -57,8 +66,8 @@ func (a *asked) answer(id string) func(*call.State, error) {
 }
 
 // Start implements Calls. It may wait until the disk has caught up.
-func (s *Service) Start(x Session, conv string, payload []byte, done func(Answer)) {
-	a := &asked{x: x, d: x.Device(), done: done}
+func (s *Service) Start(x Session, conv string, p Packet, payload []byte, done func(Answer)) {
+	a := s.asked(x, done)
 	err := a.read(s, payload, MaxPayload)
 	if err != nil {
 		s.refuse(done, err)
@@ -67,19 +76,26 @@ func (s *Service) Start(x Session, conv string, payload []byte, done func(Answer
 	if a.f.Media == nil {
 		a.media = call.Audio
 	}
-	if !s.rates.start(s.now(), a.d.User, conv, s.limits.StartsPerPair, s.limits.StartsPerUser) {
+	if !s.rates.start(s.now(), a.d.User, conv, a.lim.StartsPerPair, a.lim.StartsPerUser) {
 		s.refuse(done, chat.Refuse(chat.RateLimited, "at most %d calls a minute, and %d to the same conversation: wait for a minute",
-			s.limits.StartsPerUser, s.limits.StartsPerPair))
+			a.lim.StartsPerUser, a.lim.StartsPerPair))
 		return
 	}
+	a.retry = p.key(a.d.Client, payload)
 	gate := &s.gates[s.index.slot(conv)]
 	gate.Lock()
 	defer gate.Unlock()
-	now, last := s.index.conv(conv)
-	if now != nil && s.startIn(a, now) {
+	late := func() bool {
+		return (a.f.ID != "" || p.Dup) && s.index.isSpent(conv, a.d.User, cmp.Or(a.f.ID, a.retry), s.now())
+	}
+	if late() { // nor does it enter the call that another one has begun meanwhile
+		s.refuse(done, call.RefuseOver())
 		return
 	}
-	if last != nil && a.f.ID != "" && last.startedBy(a.d.User, a.f.ID) {
+	if l := s.index.conv(conv); l != nil && s.startIn(a, l) {
+		return
+	}
+	if late() { // that call has just ended
 		s.refuse(done, call.RefuseOver())
 		return
 	}
@@ -88,11 +104,15 @@ func (s *Service) Start(x Session, conv string, payload []byte, done func(Answer
 	}
 }
 
-// startedBy reports whether a call that ended was started, or joined by a start, with that id: then the start comes late.
-func (l *live) startedBy(user, key string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Contains(l.keys, startKey{user, key})
+// key is what a start without an id is known by when it comes again (MQTT 5 section 4.4): the packet id and what it says. A client may
+// use the packet id for another start as soon as it has the PUBACK, so it counts only where DUP says that this may be a retry.
+func (p Packet) key(device string, payload []byte) string {
+	if p.ID == 0 {
+		return ""
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(append([]byte(device+"\x00"), payload...)) // never fails
+	return "\x00" + strconv.FormatUint(uint64(p.ID), 36) + "." + strconv.FormatUint(h.Sum64(), 36)
 }
 
 // startIn is a start in a conversation that has a call. It is false if that call has just ended.
@@ -130,7 +150,7 @@ func (s *Service) startIn(a *asked, l *live) bool {
 func (s *Service) enter(a *asked, l *live, c *call.Command, ring []string) {
 	t := &turn{cmd: c, done: a.answer(l.id)}
 	if st := l.state.Load(); st.PartyOf(a.d.User) == nil {
-		if err := s.index.reserve(a.d.User, a.d.Client, l, s.limits.PerUser, false); err != nil {
+		if err := s.index.reserve(a.d.User, a.d.Client, l, a.lim.PerUser, false); err != nil {
 			s.refuse(a.done, err)
 			return
 		}
@@ -169,8 +189,8 @@ func (s *Service) begin(a *asked, conv string) error {
 	for l.id == "" || !s.index.add(l) {
 		l.id = s.o.NewID(s.o.Now())
 	}
-	if err := s.index.reserve(a.d.User, a.d.Client, l, s.limits.PerUser, true); err != nil {
-		s.index.forget(l)
+	if err := s.index.reserve(a.d.User, a.d.Client, l, a.lim.PerUser, true); err != nil {
+		s.index.forget(l, 0)
 		return err
 	}
 	c := a.command(call.Start)
@@ -183,7 +203,7 @@ func (s *Service) begin(a *asked, conv string) error {
 		c.Ring = []call.Callee{{User: other(conv, a.d.User), Silent: true}}
 	}
 	if err := s.carry(l, t); err != nil {
-		s.index.forget(l)
+		s.index.forget(l, 0)
 		return err
 	}
 	return nil
@@ -207,9 +227,9 @@ func (s *Service) callees(a *asked, conv string) ([]string, error) {
 		return users, err
 	}
 	if len(a.f.Ring) == 0 {
-		users, more, err := s.o.World.Members(a.d.User, conv, s.limits.Rung+1)
+		users, more, err := s.o.World.Members(a.d.User, conv, a.lim.Rung+1)
 		users = slices.DeleteFunc(users, func(u string) bool { return u == a.d.User })
-		if more || len(users) > s.limits.Rung {
+		if more || len(users) > a.lim.Rung {
 			return nil, err // they see it in c/{conv}/call
 		}
 		return users, err

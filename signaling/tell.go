@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -99,13 +100,16 @@ type rosterBody struct {
 	Parties []partyBody `json:"parties"`
 }
 
-// mustJSON encodes structs of strings and numbers, which never fails.
+// mustJSON encodes structs of strings and numbers, which never fails. It leaves < and & as they are: what is passed on must not be six
+// times as long as what came.
 func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		panic("signaling: " + err.Error())
 	}
-	return b
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 func mode(st *call.State) string {
@@ -151,7 +155,7 @@ func (w *writer) roster() []byte {
 func (w *writer) ring(user string) out {
 	r := w.st.RingOf(user)
 	exp := r.Exp()
-	h := headBody{Kind: "ring", Exp: exp, Waiting: r.Waiting, Relay: w.s.o.World.RelayOnly(user)}
+	h := headBody{Kind: "ring", Exp: exp, Waiting: r.Waiting, Relay: w.s.o.World.Relayed(user, false)}
 	return out{user: user, but: r.Deaf, until: exp, payload: w.with(h)}
 }
 
@@ -302,7 +306,7 @@ func (s *Service) states(user string, all []*live) []byte {
 		} else if r := st.RingOf(user); r == nil || r.Silent {
 			continue
 		} else {
-			h.Waiting = r.Waiting
+			h.Waiting, h.Relay = r.Waiting, s.o.World.Relayed(user, false)
 		}
 		reply.Calls = append(reply.Calls, w.with(h))
 	}
@@ -317,5 +321,14 @@ func description(plain []byte) json.RawMessage {
 	if len(plain) < deflateFrom {
 		return mustJSON(string(plain))
 	}
-	return mustJSON(map[string]string{"z": base64.StdEncoding.EncodeToString(sdp.Deflate(plain))})
+	return deflated(plain)
+}
+
+// zBody is a description in raw deflate, base64.
+type zBody struct {
+	Z string `json:"z"`
+}
+
+func deflated(plain []byte) json.RawMessage {
+	return mustJSON(zBody{base64.StdEncoding.EncodeToString(sdp.Deflate(plain))})
 }

@@ -209,7 +209,7 @@ func (s *Service) Went(x Session) {
 
 // Left implements Calls. It never blocks.
 func (s *Service) Left(conv, user string) {
-	if l, _ := s.index.conv(conv); l != nil {
+	if l := s.index.conv(conv); l != nil {
 		s.work.add(job{left: &departure{conv, user}})
 	}
 }
@@ -238,7 +238,7 @@ func (s *Service) gone(x Session) {
 }
 
 func (s *Service) departed(d departure) {
-	if l, _ := s.index.conv(d.conv); l != nil {
+	if l := s.index.conv(d.conv); l != nil {
 		s.happened(l, call.Command{Verb: call.Removed, User: d.user}, nil)
 	}
 }
@@ -261,6 +261,6 @@ func (s *Service) prune(now int64) {
 	w.old = slices.Delete(w.old, 0, n)
 	w.mu.Unlock()
 	for _, r := range gone {
-		s.index.forget(r.l)
+		s.index.forget(r.l, r.at)
 	}
 }

@@ -241,12 +241,12 @@ type Notify struct {
 // Calls are audio and video calls.
 type Calls struct {
 	Enabled       bool `yaml:"enabled"`
-	PerUser       int  `yaml:"per_user"`        // live ones that a user takes part in
-	Parties       int  `yaml:"parties"`         // of one
-	Rung          int  `yaml:"rung"`            // members of a group that are rung by a call which names nobody
-	StartsPerPair int  `yaml:"starts_per_pair"` // that a user starts in a conversation, a minute
-	StartsPerUser int  `yaml:"starts_per_user"` // that a user starts, a minute
-	Signals       int  `yaml:"signals"`         // that a user sends, a minute
+	PerUser       int  `yaml:"per_user" reload:"yes"`        // live ones that a user takes part in
+	Parties       int  `yaml:"parties"`                      // of one; the SFU makes room for them when it starts
+	Rung          int  `yaml:"rung" reload:"yes"`            // members of a group that are rung by a call which names nobody
+	StartsPerPair int  `yaml:"starts_per_pair" reload:"yes"` // that a user starts in a conversation, a minute
+	StartsPerUser int  `yaml:"starts_per_user" reload:"yes"` // that a user starts, a minute
+	Signals       int  `yaml:"signals" reload:"yes"`         // that a user sends, a minute
 }
 
 // FCM is Firebase Cloud Messaging, on with Credentials.

@@ -9,18 +9,18 @@ import (
 
 // TURN is the TURN and STUN server for calls, and others that calls may use.
 type TURN struct {
-	Enabled     string        `yaml:"enabled"`     // true or false; "": with dev only, on a free port of 127.0.0.1
-	Listen      []string      `yaml:"listen"`      // host:port, each for UDP, TCP and TLS; the same port in all
-	Public      []string      `yaml:"public"`      // addresses under which others reach it; none: those of Listen
-	Name        string        `yaml:"name"`        // stands in URLs instead of them; what the certificate is for
-	TLS         KeyPair       `yaml:"tls"`         // switched on by cert and key
-	RelayPorts  string        `yaml:"relay_ports"` // first-last, of relayed addresses
-	Realm       string        `yaml:"realm"`       // of passwords
-	SecretFile  string        `yaml:"secret_file"` // what passwords are made of; "": one is made, below data
-	AllowPeers  []string      `yaml:"allow_peers"` // addresses that are not public where media may go all the same
-	Credentials time.Duration `yaml:"credentials"` // how long new ones can be used
-	Limits      TURNLimits    `yaml:"limits"`      // of our own server
-	External    []TURNServer  `yaml:"external"`    // of somebody else
+	Enabled     string        `yaml:"enabled"`             // true or false; "": with dev only, on a free port of 127.0.0.1
+	Listen      []string      `yaml:"listen"`              // host:port, each for UDP, TCP and TLS; the same port in all
+	Public      []string      `yaml:"public"`              // addresses under which others reach it; none: those of Listen
+	Name        string        `yaml:"name"`                // stands in URLs instead of them; what the certificate is for
+	TLS         KeyPair       `yaml:"tls"`                 // switched on by cert and key
+	RelayPorts  string        `yaml:"relay_ports"`         // first-last, of relayed addresses
+	Realm       string        `yaml:"realm"`               // of passwords
+	SecretFile  string        `yaml:"secret_file"`         // what passwords are made of; "": one is made, below data
+	AllowPeers  []string      `yaml:"allow_peers"`         // addresses that are not public where media may go all the same
+	Credentials time.Duration `yaml:"credentials"`         // how long new ones can be used
+	Limits      TURNLimits    `yaml:"limits" reload:"yes"` // of our own server
+	External    []TURNServer  `yaml:"external"`            // of somebody else
 }
 
 // KeyPair is a certificate with its key, PEM files both.

@@ -212,7 +212,7 @@ func (s *Session) acknowledge(in *Inbound) {
 		}
 	case in.err == nil && s.c.MetaSeq && s.c.V5 && in.seq > 0:
 		props = appendUserProp(nil, "seq", strconv.FormatUint(in.seq, 10))
-	case in.err == nil && s.c.V5 && (s.c.Problems || s.c.MetaSeq): // without either the client wants none [MQTT-3.1.2-29]
+	case in.err == nil && s.c.V5 && s.c.Problems: // else the client wants none [MQTT-3.1.2-29]
 		for _, p := range in.User {
 			props = appendUserProp(props, p[0], p[1])
 		}

@@ -94,8 +94,9 @@ type Registry struct {
 	dirtyMu sync.Mutex
 	dirty   map[*Session]struct{} // sessions with positions or cursors to store
 
-	stop chan struct{}
-	wg   sync.WaitGroup
+	stop    chan struct{}
+	owning  sync.WaitGroup // the owner of plain messages
+	storing sync.WaitGroup // the store loop
 }
 
 // New loads what the last run left (unacknowledged inbound packets, plain filters) and starts the
@@ -124,9 +125,8 @@ func New(o Options) (*Registry, error) {
 	if r.plain, err = newPlainOwner(r); err != nil {
 		return nil, err
 	}
-	r.wg.Add(2)
-	go func() { defer r.wg.Done(); r.plain.run() }()
-	go func() { defer r.wg.Done(); r.storeLoop() }()
+	r.owning.Go(r.plain.run)
+	r.storing.Go(r.storeLoop)
 	return r, nil
 }
 
@@ -141,8 +141,9 @@ func (r *Registry) SetWatcher(w Watcher) { r.o.Watcher = w }
 func (r *Registry) Close() {
 	r.shares.pumps.Wait()
 	close(r.stop)
+	r.storing.Wait() // it gives the owner the sessions that have expired
 	r.plain.close()
-	r.wg.Wait()
+	r.owning.Wait()
 }
 
 // recover takes over what the last run stored and certainly did not acknowledge: it becomes part of the

@@ -61,11 +61,3 @@ func TestBytes(t *testing.T) {
 		t.Errorf("%d and %d bytes: not all of it was counted", a, b)
 	}
 }
-
-func BenchmarkSignalling(b *testing.B) {
-	for b.Loop() {
-		x, y := cost(b)
-		b.ReportMetric(float64(x), "caller-B/call")
-		b.ReportMetric(float64(y), "callee-B/call")
-	}
-}

@@ -3,9 +3,11 @@ package calls
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -30,25 +32,32 @@ type Call struct {
 	quits chan struct{} // closed by stop
 	once  sync.Once
 	done  chan struct{} // closed when the goroutine has ended
+	held  atomic.Bool   // what arrives is thrown away
+	seams seams
 
 	owned
 }
 
 // owned is what only the call's goroutine touches.
 type owned struct {
-	local   Local
-	state   told // the newest
-	party   string
-	listed  bool   // a state showed the party
-	seq     uint64 // of the last signal
-	gap     uint64 // seq at which a gap was asked about
-	online  bool
-	gen     int
-	fresh   bool // this party's media began anew: it offers to everybody
-	hold    bool
-	ended   bool
-	ringing bool      // said so
-	until   time.Time // it rings no longer
+	local     Local
+	state     told // the newest
+	party     string
+	listed    bool   // a state showed the party
+	seq       uint64 // of the last signal
+	gap       uint64 // seq at which a gap was asked about
+	online    bool
+	gen       int
+	fresh     bool // this party's media began anew: it offers to everybody
+	hold      bool
+	watch     Watch
+	spoke     map[string]time.Time // when it was heard to speak last, by party
+	quality   map[string]Quality   // by party
+	ended     bool
+	ringing   bool      // said so
+	forsaken  bool      // its acceptance was given up before it was answered
+	vanishing bool      // it is being looked up what became of it
+	until     time.Time // it rings no longer
 
 	pending []*verb // what the server has not answered
 	peers   map[string]*peer
@@ -60,6 +69,7 @@ type owned struct {
 	onlyAt  time.Time // signalling
 	vouched time.Time
 	rebuilt time.Time
+	backAt  time.Time // the connection, which is not the first
 	asked   time.Time // for signals, without a connection having ended
 	lastQ   totals
 	wg      sync.WaitGroup // readers of tracks, who asks for ICE servers
@@ -69,7 +79,7 @@ func newCall(m *Manager, conv string, l Local) *Call {
 	now := time.Now()
 	c := &Call{
 		m: m, conv: conv, key: rand.Text()[:12], bell: make(chan struct{}, 1), quits: make(chan struct{}), done: make(chan struct{}),
-		owned: owned{local: l, peers: make(map[string]*peer), epochs: make(map[string]uint64), heardAt: now, onlyAt: now},
+		owned: owned{local: l, watch: l.Watch, peers: make(map[string]*peer), epochs: make(map[string]uint64), heardAt: now, onlyAt: now},
 	}
 	c.board.now = Status{Conv: conv, Media: l.Media}
 	return c
@@ -118,12 +128,25 @@ func (c *Call) Accept(ctx context.Context, l Local) error {
 			done(nil)
 			return
 		}
-		c.now("accept", request{Media: l.media()}, func(a client.CallAck, err error) {
-			if err == nil {
+		if !c.online {
+			done(client.ErrOffline)
+			return
+		}
+		// If the connection ends before the answer comes, nobody knows who has the call: so it is said again for as long as somebody waits.
+		wanted := func() bool { return ctx.Err() == nil && !c.ended && c.party == "" }
+		c.sayWhile(wanted, "accept", request{Media: l.media()}, func(a client.CallAck, err error) {
+			switch {
+			case c.party != "": // a start of the same call has it
+				err = nil
+			case err == nil:
 				c.joined(a.Party, &l)
+			default:
+				c.forsaken = errors.Is(err, client.ErrOffline)
+				c.notAhead()
 			}
 			done(err)
 		})
+		c.ahead(&l)
 	})
 }
 
@@ -177,6 +200,7 @@ func (c *Call) Hold(ctx context.Context, on bool) error {
 			return
 		}
 		c.hold = on
+		c.held.Store(on)
 		c.gateAll()
 		c.board.set(func(s *Status) { s.Hold = on })
 		c.say(verbSignal, request{Type: "negotiate", Body: negotiation{Hold: &on}}, func(_ client.CallAck, err error) { done(err) })
@@ -204,21 +228,39 @@ func (c *Call) SetTracks(ctx context.Context, media []string, tracks ...webrtc.T
 }
 
 // Send sends a message of at most 16 KiB to everybody in the call, on the data channel. The call's media must have "data" on both sides, or go
-// through the SFU. Who is not connected does not get it.
+// through the SFU, which takes 100 a second. Who is not connected does not get it. If somebody has 256 KiB before them that they did not take yet, they
+// don't get it either, and the error is a *chat.Refusal, rate-limited.
 func (c *Call) Send(ctx context.Context, data []byte) error {
-	if len(data) > 16<<10 {
+	if len(data) > messageMost {
 		return chat.Refuse(chat.TooLarge, "a message on the data channel has at most 16 KiB")
 	}
 	return c.do(ctx, func(done func(error)) {
+		var err error
 		for _, p := range c.peers {
-			if p.data != nil && p.data.ReadyState() == webrtc.DataChannelStateOpen {
-				if err := p.data.Send(data); err != nil {
-					c.m.log.Debug("a message was not sent", "call", c.id, "party", p.party, "error", err)
-				}
+			if p.data == nil || p.data.ReadyState() != webrtc.DataChannelStateOpen || c.bridges(p) {
+				continue
+			}
+			if p.data.BufferedAmount() > behindMost {
+				err = chat.Refuse(chat.RateLimited, "somebody takes messages slower than they come: send this one again in a while")
+				continue
+			}
+			if e := p.data.Send(data); e != nil {
+				c.m.log.Debug("a message was not sent", "call", c.id, "party", p.party, "error", e)
 			}
 		}
-		done(nil)
+		done(err)
 	})
+}
+
+const (
+	messageMost = 16 << 10  // bytes of a message on the data channel
+	behindMost  = 256 << 10 // bytes that wait for a slow receiver
+)
+
+// bridges reports whether a connection of the mesh has been replaced by that to the SFU, and only waits to be closed.
+func (c *Call) bridges(p *peer) bool {
+	sfu := c.peers[sfuParty]
+	return !p.sfu && sfu != nil && sfu.up && sfu.data != nil && sfu.data.ReadyState() == webrtc.DataChannelStateOpen
 }
 
 // do has the call's goroutine do something, and waits for done.

@@ -218,9 +218,10 @@ func TestConnectionsCut(t *testing.T) {
 	s.proxy.Cut()
 	until(t, a, "no signalling", func(s Status) bool { return !s.Online })
 	until(t, b, "no signalling", func(s Status) bool { return !s.Online })
+	vb.hears(250, "ann") // five seconds of it
 	held := make(chan error, 1)
 	go func() { held <- b.Hold(soon(t), true) }()
-	vb.hears(250, "ann") // five seconds of it
+	until(t, b, "its own hold", func(s Status) bool { return s.Hold })
 	s.proxy.Refuse(false)
 	must(t, <-held)
 	until(t, a, "bob's hold", func(s Status) bool {

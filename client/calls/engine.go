@@ -22,7 +22,7 @@ func (o *Options) api() (*webrtc.API, error) {
 		return nil, err
 	}
 	chain := &interceptor.Registry{}
-	if err := webrtc.RegisterDefaultInterceptors(media, chain); err != nil {
+	if err := webrtc.RegisterDefaultInterceptorsWithOptions(media, chain, webrtc.WithInterceptorLoggerFactory(silence{})); err != nil {
 		return nil, err
 	}
 	var s webrtc.SettingEngine
@@ -31,6 +31,7 @@ func (o *Options) api() (*webrtc.API, error) {
 	s.DisableCloseByDTLS(true)
 	s.LoggerFactory = silence{}
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepAlive)
+	s.SetDTLSInsecureSkipHelloVerify(true) // a round trip: ICE has proved the address already, by a secret that a cookie (RFC 6347 §4.2.1) does not have
 	s.SetIncludeLoopbackCandidate(o.Loopback)
 	if o.Tune != nil {
 		o.Tune(&s)

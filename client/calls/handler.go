@@ -49,7 +49,10 @@ func (h handler) Told(party string, payload []byte) {
 		}
 		return
 	}
-	c := m.concerned(&t)
+	c, forsaken := m.concerned(&t)
+	if forsaken {
+		_ = m.c.CallVerb(t.Call, "hangup", []byte("{}"), func(client.CallAck, error) {})
+	}
 	if c == nil {
 		return
 	}
@@ -62,25 +65,28 @@ func (m *Manager) known(id string) *Call {
 	return m.calls[id]
 }
 
-// concerned is the call that a message is about; nil: it is of no interest here.
-func (m *Manager) concerned(t *told) *Call {
+// concerned is the call that a message is about; nil: it is of no interest here, or of none any more (forsaken).
+func (m *Manager) concerned(t *told) (c *Call, forsaken bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c := m.calls[t.Call]; c != nil {
-		return c
+		return c, false
 	}
-	if _, over := m.elder[t.Call]; t.Kind == "state" && t.Party != "" && !m.closed && !over {
+	if seq, over := m.elder[t.Call]; t.Kind == "state" && t.Party != "" && !m.closed && (!over || t.Seq > seq) { // a group's call may be joined again
 		for _, c := range m.starting { // ahead of the answer to its start, which may be joining what somebody else began
 			if c.conv == t.Conv && c.id == "" {
 				m.adopt(c, t.Call)
-				return c
+				return c, false
 			}
 		}
 	}
-	if seq, over := m.elder[t.Call]; t.Kind != "ring" || m.closed || over && t.Seq <= seq {
-		return nil
+	if m.forsook(t) {
+		return nil, true
 	}
-	c := newCall(m, t.Conv, Local{})
+	if seq, over := m.elder[t.Call]; t.Kind != "ring" || m.closed || over && t.Seq <= seq {
+		return nil, false
+	}
+	c = newCall(m, t.Conv, Local{})
 	c.incoming = true
 	c.board.now.From, c.board.now.Incoming, c.board.now.State = t.From, true, StateRinging
 	c.board.now.Media, c.board.now.Waiting = t.Media, t.Waiting
@@ -90,5 +96,5 @@ func (m *Manager) concerned(t *told) *Call {
 	default:
 		m.log.Warn("calls ring and nobody listens to Incoming")
 	}
-	return c
+	return c, false
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -14,25 +15,20 @@ import (
 	"github.com/pion/webrtc/v4/pkg/media"
 	"go.uber.org/goleak"
 
-	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/client/store/memory"
 	"github.com/petrelchat/petrel/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience bounds how long a test waits for what must come; it is no part of any assertion.
-const patience = 40 * time.Second
-
 func soon(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
+	return servertest.Soon(t)
 }
 
 func must(t testing.TB, err error) {
@@ -42,37 +38,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// lines keeps what logs say until a test fails.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.buf.Len() > 1<<20 {
-		l.buf.Reset()
-	}
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // server is a real server in this process, and a proxy before it that breaks connections.
 type server struct {
-	*broker.Server
-	t      testing.TB
-	cfg    config.Config
-	proxy  *faultproxy.Proxy
-	cancel context.CancelFunc
-	ended  chan error
-	log    *lines
-	past   bool // devices that are opened now go past the proxy
+	*servertest.Server
+	t     testing.TB
+	proxy *faultproxy.Proxy
+	past  bool // devices that are opened now go past the proxy
 }
 
 // way is where devices connect.
@@ -85,58 +56,13 @@ func (s *server) way() string {
 
 func serve(t testing.TB, change ...func(*config.Config)) *server {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Data, cfg.Dev = t.TempDir(), true
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	cfg.Limits.RequestsPerSecond, cfg.Limits.EventsPerSecond = 0, 0
-	for _, fn := range change {
-		fn(&cfg)
-	}
-	s := &server{t: t, cfg: cfg, log: &lines{}}
-	s.start()
-	var err error
-	s.proxy, err = faultproxy.New(s.Addr("mqtt"))
-	must(t, err)
-	t.Cleanup(func() {
-		s.proxy.Close()
-		s.stop()
-		if t.Failed() {
-			out := s.log.String()
-			t.Log(out[max(len(out)-20_000, 0):])
-		}
-	})
+	s := &server{Server: servertest.Serve(t, append([]func(*config.Config){servertest.Unpaced}, change...)...), t: t}
+	s.proxy = s.Proxy()
 	return s
 }
 
-func (s *server) start() {
-	s.t.Helper()
-	ready := make(chan struct{})
-	srv, err := broker.New(broker.Options{Config: s.cfg, Log: slog.New(slog.NewTextHandler(s.log, nil)), OnReady: func() { close(ready) }})
-	must(s.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	s.Server, s.cancel, s.ended = srv, cancel, make(chan error, 1)
-	ended := s.ended
-	go func() { ended <- srv.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		s.t.Fatal("the server ended:", err)
-	case <-time.After(patience):
-		s.t.Fatal("the server is not ready")
-	}
-}
-
-func (s *server) stop() {
-	if s.cancel == nil {
-		return
-	}
-	s.cancel()
-	s.cancel = nil
-	if err := <-s.ended; err != nil {
-		s.t.Error("the server ended with", err)
-	}
-}
+func (s *server) start() { s.t.Helper(); s.Start() }
+func (s *server) stop()  { s.t.Helper(); s.Stop() }
 
 // device is a client that takes part in calls.
 type device struct {
@@ -148,12 +74,23 @@ type device struct {
 // device opens a client and waits until it rings.
 func (s *server) device(user, name string, change ...func(*Options)) *device {
 	s.t.Helper()
+	return s.deviceAt(s.way(), user, name, change...)
+}
+
+// deviceAt opens a client that connects to an address.
+func (s *server) deviceAt(addr, user, name string, change ...func(*Options)) *device {
+	s.t.Helper()
+	return openDevice(s.t, s.Log, addr, user, name, change...)
+}
+
+func openDevice(t testing.TB, out io.Writer, addr, user, name string, change ...func(*Options)) *device {
+	t.Helper()
 	st := memory.New()
-	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("user", user, "device", name)
-	c, err := client.Open(soon(s.t), client.Options{
-		Server: "mqtt://" + s.way(), User: user, Device: name, Store: st, Calls: true, Log: log,
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("user", user, "device", name)
+	c, err := client.Open(soon(t), client.Options{
+		Server: "mqtt://" + addr, User: user, Device: name, Store: st, Calls: true, Log: log,
 	})
-	must(s.t, err)
+	must(t, err)
 	o := Options{Loopback: true, Log: log, Tune: func(se *webrtc.SettingEngine) {
 		se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	}}
@@ -161,27 +98,18 @@ func (s *server) device(user, name string, change ...func(*Options)) *device {
 		fn(&o)
 	}
 	m, err := New(c, o)
-	must(s.t, err)
-	go hurry(c)
-	d := &device{c, m, s.t}
-	s.t.Cleanup(func() {
+	must(t, err)
+	go servertest.Hurry(c)
+	d := &device{c, m, t}
+	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_ = m.Close(ctx)
-		must(s.t, c.Close(soon(s.t)))
-		must(s.t, st.Close())
+		must(t, c.Close(soon(t)))
+		must(t, st.Close())
 	})
-	must(s.t, c.Wait(soon(s.t), func(s client.Status) bool { return s.State == client.UpToDate }))
+	must(t, c.Wait(soon(t), func(s client.Status) bool { return s.State == client.UpToDate }))
 	return d
-}
-
-// hurry makes a client try at once where it would wait: tests have no time for back-off. It ends with the client.
-func hurry(c *client.Client) {
-	for range c.Updates(context.Background()) {
-		if s := c.Status(); s.State == client.Offline && !s.Retry.IsZero() {
-			c.NetworkChanged()
-		}
-	}
 }
 
 // group makes a group of users.
@@ -241,6 +169,7 @@ type voice struct {
 	mu    sync.Mutex
 	heard map[string]uint64 // by who spoke: the last frame
 	count map[string]int
+	log   map[string][]uint64 // their numbers, as they came
 	bell  chan struct{}
 }
 
@@ -260,7 +189,7 @@ func newVoice(t testing.TB, name string) *voice {
 	t.Helper()
 	track, err := webrtc.NewTrackLocalStaticSample(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}, "audio", name)
 	must(t, err)
-	v := &voice{t: t, name: name, track: track, stop: make(chan struct{}), heard: map[string]uint64{}, count: map[string]int{}, bell: make(chan struct{}, 1)}
+	v := &voice{t: t, name: name, track: track, stop: make(chan struct{}), heard: map[string]uint64{}, count: map[string]int{}, log: map[string][]uint64{}, bell: make(chan struct{}, 1)}
 	v.done.Go(func() {
 		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
@@ -306,6 +235,7 @@ func (v *voice) listen(rt *RemoteTrack) {
 		v.mu.Lock()
 		v.heard[who] = n
 		v.count[who]++
+		v.log[who] = append(v.log[who], n)
 		v.mu.Unlock()
 		select {
 		case v.bell <- struct{}{}:

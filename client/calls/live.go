@@ -30,6 +30,8 @@ func (c *Call) connected(gen int) {
 		v.flying = false
 	}
 	if again && !c.ended {
+		c.backAt = time.Now()
+		c.measure(c.backAt) // what is heard now needs no repair
 		c.resume()
 		for _, p := range c.peers {
 			p.lookAround()
@@ -43,15 +45,16 @@ func (c *Call) disconnected() {
 	c.board.set(func(s *Status) { s.Online = false })
 }
 
-// resume says that this device is here, asks how the call stands, and vouches for those whose media arrive.
+// resume says that this device is here, asks how the call stands, and vouches for those whose media arrive. It names no party: that would be
+// taking it back from another device to which it has moved meanwhile.
 func (c *Call) resume() {
-	r := request{Party: c.party, Seq: c.seq, Hears: c.hears(time.Now())}
+	r := request{Seq: c.seq, Hears: c.hears(time.Now())}
 	gen := c.gen
 	c.sayWhile(func() bool { return c.gen == gen && !c.ended }, "resume", r, func(_ client.CallAck, err error) {
 		switch {
 		case c.ended:
 		case notFound(err):
-			c.over(c.outcome(""), "")
+			c.vanished("")
 		case conflict(err):
 			c.over(Taken, "")
 		}
@@ -61,6 +64,7 @@ func (c *Call) resume() {
 // moved is called when the device is in another network.
 func (c *Call) moved() {
 	for _, p := range c.peers {
+		p.tries = 0
 		p.restart()
 	}
 }
@@ -71,11 +75,14 @@ func (c *Call) joined(party string, l *Local) {
 		return
 	}
 	if l != nil && c.party == "" {
-		c.local = *l
+		c.local, c.watch = *l, l.Watch
 	}
 	if c.party != party {
 		c.party, c.seq, c.gap, c.listed = party, 0, 0, false
 		c.ice.stale = c.ice.relay // it may have been relay only until now
+		for _, p := range c.peers {
+			p.polite = c.party > p.party // see ahead
+		}
 	}
 	c.board.set(func(s *Status) { s.Party = party })
 	c.fetchICE()
@@ -110,6 +117,12 @@ func (c *Call) heard(t *told) {
 	}
 	if t.Kind == "state" && t.Party != "" && c.party == "" && !c.incoming {
 		c.party = t.Party // ahead of the answer to the start
+	}
+	if c.party == "" && t.Party != "" && c.forsaken {
+		c.party = t.Party
+		c.say("hangup", request{}, nil)
+		c.over(Failed, "hangup")
+		return
 	}
 	listed := c.party != "" && slices.ContainsFunc(t.Parties, func(p client.CallParty) bool { return p.Party == c.party })
 	switch {
@@ -148,7 +161,7 @@ func (c *Call) rings(t *told) {
 			switch {
 			case c.ended || c.party != "":
 			case notFound(err):
-				c.over(Missed, "")
+				c.vanished(Missed)
 			}
 			// A conflict: another device has it, and this one is told that it was taken; or this one has, by a Start whose answer
 			// is on its way to another goroutine.
@@ -158,7 +171,9 @@ func (c *Call) rings(t *told) {
 
 // show writes the status.
 func (c *Call) show() {
-	t := &c.state
+	t, now := &c.state, time.Now()
+	c.listen(now)
+	shown := c.shown()
 	c.board.set(func(s *Status) {
 		s.From, s.Media, s.Waiting, s.Party, s.SFU, s.Expires = t.From, t.Media, t.Waiting, c.party, t.Mode == "sfu", c.until
 		if t.State != "" { // it was told
@@ -171,7 +186,8 @@ func (c *Call) show() {
 		for _, p := range t.Parties {
 			s.Roster = append(s.Roster, Member{
 				Party: p.Party, User: p.User, Media: p.Media, Hold: p.Hold, Reconnecting: p.State == "reconnecting",
-				Me: p.Party == c.party, Connected: c.reaches(p.Party),
+				Me: p.Party == c.party, Connected: c.reaches(p.Party), Speaking: c.speaks(p.Party, now),
+				Shown: slices.Contains(shown, p.Party) && c.reaches(p.Party), Quality: c.quality[p.Party],
 			})
 		}
 		if s.Began.IsZero() && slices.ContainsFunc(s.Roster, func(m Member) bool { return m.Connected }) {

@@ -3,10 +3,12 @@ package calls
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 
@@ -24,11 +26,12 @@ type Options struct {
 	Loopback bool
 	// Tune changes what connections are made of: ports, interfaces, another network. nil: nothing to change.
 	Tune func(*webrtc.SettingEngine)
+	// Addresses are those that the device has at the moment, in the network of Tune if that names another: a connection over an address that
+	// is gone begins ICE anew. nil: net.InterfaceAddrs.
+	Addresses func() ([]net.Addr, error)
 	// Codecs takes the place of the codecs: Opus, VP8 and H.264.
 	Codecs func(*webrtc.MediaEngine) error
 	Log    *slog.Logger // nil: none. Neither addresses nor keys are logged
-
-	addresses func() ([]net.Addr, error) // of this device; nil: net.InterfaceAddrs
 }
 
 // Manager has the calls of a device. All its methods may be called from any goroutine.
@@ -51,6 +54,7 @@ type Manager struct {
 	starting []*Call              // that have no id yet
 	said     func(payload []byte) // tests count what is published; nil: nobody
 	elder    map[string]uint64    // calls that are over here, and the version at which they were
+	forsaken map[string]bool      // conversations in which a call may live that was given up before its start was answered
 }
 
 // elderMost bounds the calls that are remembered as over.
@@ -63,9 +67,10 @@ const incomingMost = 64
 func New(c *client.Client, o Options) (*Manager, error) {
 	m := &Manager{
 		c: c, o: o, log: o.Log, incoming: make(chan *Call, incomingMost), calls: make(map[string]*Call), elder: make(map[string]uint64),
+		forsaken: make(map[string]bool),
 	}
-	if o.addresses == nil {
-		m.o.addresses = net.InterfaceAddrs
+	if o.Addresses == nil {
+		m.o.Addresses = net.InterfaceAddrs
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -91,11 +96,6 @@ func (m *Manager) Start(ctx context.Context, conv string, l Local) (*Call, error
 	}
 	c := newCall(m, conv, l)
 	c.board.now.From = m.c.Me()
-	type answer struct {
-		ack client.CallAck
-		err error
-	}
-	answered := make(chan answer, 1)
 	payload, err := json.Marshal(request{Media: l.media(), ID: c.key, Ring: l.Ring})
 	if err != nil {
 		return nil, err
@@ -109,40 +109,35 @@ func (m *Manager) Start(ctx context.Context, conv string, l Local) (*Call, error
 		return nil, client.ErrClosed
 	}
 	m.starting = append(m.starting, c)
+	delete(m.forsaken, conv)
 	m.mu.Unlock()
-	err = m.c.StartCall(conv, payload, func(a client.CallAck, err error) { answered <- answer{a, err} })
-	if err != nil {
-		m.unstart(c)
-		return nil, err
-	}
-	select {
-	case a := <-answered:
-		m.unstart(c)
-		if a.err != nil {
-			m.abandon(c, "")
-			return nil, a.err
-		}
+	a, flying := m.ask(ctx, conv, payload)
+	if a.err == nil {
 		return m.begun(ctx, c, a.ack)
-	case <-ctx.Done():
-		m.unstart(c)
-		m.mu.Lock()
-		if !m.closed {
-			m.wg.Go(func() { // nobody waits for it: it must not ring on
-				select {
-				case a := <-answered:
-					m.abandon(c, a.ack.Call)
-				case <-m.ctx.Done():
-				}
-			})
-		}
-		m.mu.Unlock()
-		return nil, ctx.Err()
 	}
+	m.mu.Lock()
+	m.unstart(c)
+	if flying != nil && !m.closed {
+		m.wg.Go(func() { // nobody waits for it: it must not ring on
+			select {
+			case a := <-flying:
+				if errors.Is(a.err, client.ErrOffline) {
+					m.forsake(conv)
+				}
+				m.abandon(c, a.ack.Call)
+			case <-m.ctx.Done():
+			}
+		})
+	}
+	m.mu.Unlock()
+	if flying == nil {
+		m.abandon(c, "")
+	}
+	return nil, a.err
 }
 
+// unstart takes a call off those that wait for the answer to their start. m.mu is held.
 func (m *Manager) unstart(c *Call) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for i, s := range m.starting {
 		if s == c {
 			m.starting = append(m.starting[:i:i], m.starting[i+1:]...)
@@ -171,9 +166,13 @@ func (m *Manager) abandon(c *Call, id string) {
 // begun takes the answer to a start.
 func (m *Manager) begun(ctx context.Context, c *Call, a client.CallAck) (*Call, error) {
 	if a.Call == "" {
+		m.mu.Lock()
+		m.unstart(c)
+		m.mu.Unlock()
 		return nil, chat.Refuse(chat.Unavailable, "the server says nothing of the call: it is too old for calls")
 	}
 	m.mu.Lock()
+	m.unstart(c) // not before: what is told of the call finds it in one of the two
 	known := m.calls[a.Call]
 	if known == nil && m.closed {
 		m.mu.Unlock()
@@ -194,7 +193,7 @@ func (m *Manager) begun(ctx context.Context, c *Call, a client.CallAck) (*Call, 
 // adopt gives a call its id and lets it run. m.mu is held.
 func (m *Manager) adopt(c *Call, id string) {
 	c.id = id
-	c.board.set(func(s *Status) { s.ID = id })
+	c.board.set(func(s *Status) { s.ID, s.Online = id, m.online })
 	m.calls[id] = c
 	c.online, c.gen = m.online, m.gen
 	m.wg.Go(c.run)
@@ -265,7 +264,8 @@ func (m *Manager) NetworkChanged() {
 }
 
 // Close hangs up, and ends all goroutines; it waits until the server knows and they have ended, or ctx ends. Then the error is ctx's, and what is
-// left ends by itself within seconds: nothing is sent any more. It may be called more than once.
+// left ends by itself within seconds: nothing is sent any more. For a relay that does not answer it waits three seconds at most, which is no error.
+// It may be called more than once.
 func (m *Manager) Close(ctx context.Context) error {
 	m.mu.Lock()
 	first := !m.closed
@@ -292,13 +292,20 @@ func (m *Manager) Close(ctx context.Context) error {
 	close(m.incoming)
 	closed := make(chan struct{})
 	go func() { m.closing.Wait(); close(closed) }()
+	late := time.NewTimer(closeMost)
+	defer late.Stop()
 	select {
 	case <-closed:
 		return nil
+	case <-late.C:
+		return nil // nothing is sent any more: only a relay is still asked to let go of what it has for this device, and does so by itself too
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
+
+// closeMost is how long Close waits for connections. One over a relay that does not answer takes longer.
+const closeMost = 3 * time.Second
 
 // each has something done in all calls.
 func (m *Manager) each(fn func(*Call)) {

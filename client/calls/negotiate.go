@@ -26,7 +26,9 @@ func (p *peer) offer(restart bool) {
 	var o *webrtc.OfferOptions
 	if p.afresh && p.pc.RemoteDescription() != nil {
 		o = &webrtc.OfferOptions{ICERestart: true}
-		if p.c.ice.ready {
+		// Only what is new, and not while candidates are being gathered: pion reads and writes the servers without a lock then.
+		if p.c.ice.ready && !p.given.Equal(p.c.ice.until) && p.pc.ICEGatheringState() == webrtc.ICEGatheringStateComplete {
+			p.given = p.c.ice.until
 			_ = p.pc.SetConfiguration(webrtc.Configuration{ICEServers: p.c.ice.conf.ICEServers, ICETransportPolicy: p.c.ice.conf.ICETransportPolicy,
 				BundlePolicy: p.c.ice.conf.BundlePolicy})
 		}
@@ -79,7 +81,7 @@ func (p *peer) saySDP() {
 		return
 	}
 	kind := p.unsaid
-	p.unsaid, p.found = 0, nil
+	p.unsaid, p.found, p.said = 0, nil, d.SDP
 	p.signal(kind.String(), describe(d.SDP))
 }
 
@@ -110,9 +112,8 @@ func (p *peer) candidate(i *webrtc.ICECandidate) {
 		return // it will be in the description
 	}
 	init := i.ToJSON()
-	if d := p.pc.LocalDescription(); d == nil || strings.Contains(d.SDP, "a="+init.Candidate) && p.found == nil && p.pc.RemoteDescription() == nil {
-		// Found between the description's being written and its being sent: it has it.
-		return
+	if strings.Contains(p.said, "a="+init.Candidate+"\r\n") {
+		return // found while the description was written: it has it. What pion's has by now says nothing: it has all that were ever found
 	}
 	p.found = append(p.found, candidate{C: init.Candidate, Mid: init.SDPMid})
 	if !p.telling {
@@ -157,8 +158,16 @@ func (p *peer) take(t *told) {
 		p.candidates(t.Body)
 	case "negotiate":
 		var n negotiation
-		if json.Unmarshal(t.Body, &n) == nil && n.Want != nil && p.sfu {
-			p.slotsFor(*n.Want)
+		switch {
+		case json.Unmarshal(t.Body, &n) != nil || n.Want == nil:
+		case p.sfu:
+			p.useful = *n.Want
+			p.slotsFor(p.useful)
+		case n.Want.Through:
+			p.let = true
+		default:
+			p.wants = *n.Want
+			p.gate()
 		}
 	}
 }
@@ -184,6 +193,9 @@ func (p *peer) offered(text string) {
 			p.broken("another connection", err)
 			return
 		}
+	}
+	if last := p.pc.CurrentRemoteDescription(); last != nil && fragment(last.SDP) != fragment(text) {
+		p.restarted = time.Now() // by the other side: this one need not
 	}
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: text}); err != nil {
 		p.broken("the other side's offer", err)
@@ -213,6 +225,13 @@ func session(text string) string {
 	return f[1]
 }
 
+// fragment is the user name of ICE in a description: it changes when ICE begins anew (RFC 8839 §4.4.1.1.1).
+func fragment(text string) string {
+	_, rest, _ := strings.Cut(text, "a=ice-ufrag:")
+	ufrag, _, _ := strings.Cut(rest, "\r\n")
+	return ufrag
+}
+
 // takeBack gives up the offer that this side has made, in favour of one that crossed it. pion has no rollback (RFC 8829 §4.1.8.2): what was never
 // connected begins anew, and else the offer is answered here, in the other side's place, with what is agreed on already.
 func (p *peer) takeBack() error {
@@ -234,7 +253,8 @@ func (p *peer) takeBack() error {
 func (p *peer) forsake() {
 	old := p.pc
 	p.c.m.closing.Go(func() { _ = old.GracefulClose() })
-	p.data, p.control, p.tracks, p.found, p.gathered = nil, nil, nil, nil, false
+	p.data, p.control, p.tracks, p.found, p.gathered, p.shown, p.speakers = nil, nil, nil, nil, false, nil, nil
+	p.said = ""
 }
 
 // unchanged answers an offer with what the other side said last: sections that it does not know are refused.

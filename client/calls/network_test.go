@@ -18,15 +18,12 @@ type country struct {
 
 func newCountry(t *testing.T) *country {
 	t.Helper()
-	r, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "10.7.0.0/16", LoggerFactory: silence{}, MinDelay: 10 * time.Millisecond, MaxJitter: 3 * time.Millisecond})
-	must(t, err)
-	return &country{t, r}
+	return &country{t, newRouter(t, &vnet.RouterConfig{CIDR: "10.7.0.0/16", MinDelay: 10 * time.Millisecond, MaxJitter: 3 * time.Millisecond})}
 }
 
 func (c *country) card(ip string) *vnet.Net {
 	c.t.Helper()
-	n, err := vnet.NewNet(&vnet.NetConfig{StaticIPs: []string{ip}})
-	must(c.t, err)
+	n := newCard(c.t, ip)
 	must(c.t, c.router.AddNet(n))
 	return n
 }
@@ -40,7 +37,7 @@ func on(n *vnet.Net) func(*Options) {
 			se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 			se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 		}
-		o.addresses = func() ([]net.Addr, error) {
+		o.Addresses = func() ([]net.Addr, error) {
 			i, err := n.InterfaceByName("eth0")
 			if err != nil {
 				return nil, err

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/pion/logging"
-	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/petrelchat/petrel/client"
@@ -26,7 +25,8 @@ func (m *Manager) config(got client.ICEServers) webrtc.Configuration {
 // Times of a connection.
 const (
 	gatherFor    = 50 * time.Millisecond // candidates that are found so soon go with the description, or together
-	restartEvery = 3 * time.Second       // at most
+	restartEvery = 3 * time.Second       // at most; twice as long after each that did not help,
+	restartMost  = 12 * time.Second      // up to this
 	repeatAfter  = 3 * time.Second       // without a connection: what was said is said again
 	stalledAfter = 10 * time.Second      // without a connection: ICE begins anew
 	hopeless     = 25 * time.Second
@@ -46,12 +46,16 @@ type peer struct {
 	ever      bool
 	since     time.Time // of the last change of up
 	restarted time.Time
-	again     bool // to be negotiated when the exchange that runs is over
-	afresh    bool // with an ICE restart
-	ignored   bool // the last offer of the other side was
+	tries     int       // restarts since it was connected
+	here      string    // addresses of the device when its candidates were gathered
+	given     time.Time // until when the credentials are good that it has
+	again     bool      // to be negotiated when the exchange that runs is over
+	afresh    bool      // with an ICE restart
+	ignored   bool      // the last offer of the other side was
 
 	unsaid   webrtc.SDPType // a local description that waits for candidates
 	saying   bool
+	said     string      // the description that was told last
 	found    []candidate // local ones to be told
 	telling  bool        // a timer runs
 	gathered bool
@@ -59,9 +63,20 @@ type peer struct {
 
 	data    *webrtc.DataChannel
 	control *webrtc.DataChannel // the SFU's
-	senders map[webrtc.TrackLocal]*webrtc.RTPSender
+	sends   []*sending
 	tracks  []*RemoteTrack
 	slots   map[string]string // of the SFU: party by mid
+	useful  want              // slots, says the SFU
+	shown   []string          // parties in its slots for video
+
+	speakers []string // parties that speak, says the SFU
+	asked    string   // what this device wants to see, as it was said last
+	wants    want     // what the other side wants to see
+
+	vacant  map[string]bool // kinds of which the SFU has empty slots here
+	crossed time.Time       // of the mesh: since when its party comes through the SFU as well; zero: it does not
+	through bool            // of the mesh: the party was told so,
+	let     bool            // and has told the same
 	last    flows
 }
 
@@ -83,7 +98,7 @@ func (p *peer) begin() (err error) {
 	if p.pc, err = p.c.m.api.NewPeerConnection(p.c.ice.conf); err != nil {
 		return err
 	}
-	p.since, p.senders = time.Now(), make(map[webrtc.TrackLocal]*webrtc.RTPSender)
+	p.since, p.sends, p.asked, p.given = time.Now(), nil, "", p.c.ice.until
 	p.listen()
 	if p.sfu {
 		p.openSFU()
@@ -106,7 +121,7 @@ func (p *peer) listen() {
 	p.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) { post(func() { p.changed(s) }) })
 	p.pc.OnDataChannel(func(d *webrtc.DataChannel) { post(func() { p.channel(d) }) })
 	p.pc.OnTrack(func(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
-		rt := &RemoteTrack{TrackRemote: t, c: p.c, r: r, pc: pc}
+		rt := &RemoteTrack{TrackRemote: t, c: p.c, r: r, pc: pc, level: levelID(r), sfu: p.sfu}
 		mid := r.RTPTransceiver().Mid()
 		party := p.party
 		if p.sfu {
@@ -123,6 +138,7 @@ func (p *peer) track(rt *RemoteTrack, mid string) {
 		rt.party.Store(&who)
 	}
 	p.tracks = append(p.tracks, rt)
+	p.c.seams.add(rt)
 	take := p.c.local.OnTrack
 	p.c.wg.Go(func() {
 		if take != nil {
@@ -143,9 +159,9 @@ func (p *peer) track(rt *RemoteTrack, mid string) {
 // addTracks adds what is sent, and what is to be received.
 func (p *peer) addTracks() {
 	l := &p.c.local
-	for _, t := range l.Tracks {
-		if p.senders[t] == nil {
-			p.add(t)
+	for _, layers := range pictures(l.Tracks) {
+		if !slices.ContainsFunc(p.sends, func(s *sending) bool { return slices.Equal(s.layers, layers) }) {
+			p.send(layers)
 		}
 	}
 	media := l.media()
@@ -166,40 +182,16 @@ func (c *Call) offers(p *peer) bool {
 	return p.sfu || p.pc.RemoteDescription() == nil && p.pc.SignalingState() == webrtc.SignalingStateStable
 }
 
-func (p *peer) add(t webrtc.TrackLocal) {
-	s, err := p.pc.AddTrack(t)
-	if err != nil {
-		p.c.m.log.Warn("a track can't be sent", "call", p.c.id, "party", p.party, "error", err)
-		return
-	}
-	p.senders[t] = s
-	wanted := p.c.local.OnKeyFrame
-	p.c.wg.Go(func() {
-		for {
-			pkts, _, err := s.ReadRTCP()
-			if err != nil {
-				return
-			}
-			for _, pkt := range pkts {
-				switch pkt.(type) {
-				case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-					if wanted != nil {
-						wanted(t)
-					}
-				}
-			}
-		}
-	})
-}
-
 // retrack makes the connection send what the call has now.
 func (p *peer) retrack() {
-	for t, s := range p.senders {
-		if !slices.Contains(p.c.local.Tracks, t) {
-			delete(p.senders, t)
-			_ = p.pc.RemoveTrack(s)
+	now := pictures(p.c.local.Tracks)
+	p.sends = slices.DeleteFunc(p.sends, func(s *sending) bool {
+		stays := slices.ContainsFunc(now, func(layers []webrtc.TrackLocal) bool { return slices.Equal(s.layers, layers) })
+		if !stays {
+			_ = p.pc.RemoveTrack(s.sender)
 		}
-	}
+		return !stays
+	})
 	p.addTracks()
 	if slices.Contains(p.c.local.media(), "data") && p.data == nil {
 		p.open("data")
@@ -217,12 +209,13 @@ func (c *Call) gateAll() {
 
 func (p *peer) gate() {
 	shut := p.c.hold || slices.ContainsFunc(p.c.state.Parties, func(m client.CallParty) bool { return m.Party == p.party && m.Hold })
-	for t, s := range p.senders {
-		switch is := s.Track(); {
-		case shut && is != nil:
-			_ = s.ReplaceTrack(nil)
-		case !shut && is == nil:
-			_ = s.ReplaceTrack(t)
+	unseen := p.wants.Video != nil && *p.wants.Video == 0
+	for _, s := range p.sends {
+		picture := s.layers[0].Kind() == webrtc.RTPCodecTypeVideo
+		for _, l := range s.lanes {
+			if opened := l.gate(shut || unseen && picture); opened && picture {
+				p.c.keyFrame(l.layers...)
+			}
 		}
 	}
 }
@@ -232,7 +225,11 @@ func (p *peer) changed(s webrtc.PeerConnectionState) {
 	up := s == webrtc.PeerConnectionStateConnected
 	if up != p.up {
 		p.up, p.since = up, time.Now()
+		if up {
+			p.tries, p.here = 0, p.c.m.here()
+		}
 		p.c.show()
+		p.look()
 	}
 	switch s {
 	case webrtc.PeerConnectionStateConnected:
@@ -247,12 +244,14 @@ func (p *peer) changed(s webrtc.PeerConnectionState) {
 	}
 }
 
-// restart begins ICE anew, not too often.
+// restart begins ICE anew, not too often: candidates take time to be found and told, and checks to be made, the more of it the worse the network is. Both
+// sides that begin anew all the time never get there.
 func (p *peer) restart() {
-	if p.closed || time.Since(p.restarted) < restartEvery || !p.c.online || p.pc.RemoteDescription() == nil {
+	if p.closed || time.Since(p.restarted) < min(restartEvery<<min(p.tries, 8), restartMost) || !p.c.online || p.pc.RemoteDescription() == nil {
 		return
 	}
-	p.restarted = time.Now()
+	p.restarted, p.here = time.Now(), p.c.m.here()
+	p.tries++
 	p.c.fetchICE()
 	p.offer(true)
 }
@@ -289,12 +288,20 @@ func (p *peer) channel(d *webrtc.DataChannel) {
 				}
 				from, b = string(b[1:1+b[0]]), b[1+b[0]:]
 			}
-			if take != nil {
+			if take != nil && len(b) <= messageMost {
 				take(from, b)
 			}
 		})
 	case "sfu":
 		p.control = d
+		d.OnOpen(func() {
+			p.c.post(func() {
+				if !p.closed && p.control == d {
+					p.asked = ""
+					p.look()
+				}
+			})
+		})
 		d.OnMessage(func(m webrtc.DataChannelMessage) {
 			p.c.post(func() {
 				if !p.closed {

@@ -132,14 +132,16 @@ func (c *Call) rebuild() {
 		delete(c.peers, id)
 		p.close()
 	}
-	c.say("resume", request{Party: c.party, Fresh: true}, func(_ client.CallAck, err error) {
+	c.say("resume", request{Fresh: true}, func(_ client.CallAck, err error) {
 		switch {
 		case c.ended:
 		case err == nil:
 			c.fresh = true
 			c.reconcile()
 		case notFound(err):
-			c.over(c.outcome(""), "")
+			c.vanished("")
+		case conflict(err):
+			c.over(Taken, "")
 		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/pion/webrtc/v4"
+
+	"github.com/petrelchat/petrel/client"
 )
 
 // openSFU prepares a connection to the SFU: both data channels must be there before the first offer (package signaling/sfu).
@@ -17,29 +19,66 @@ func (p *peer) openSFU() {
 // slotsMost bounds what the SFU may make this device allocate.
 const slotsMost = 32
 
-// slotsFor offers as many slots as would be of use.
+// sectionsMost bounds the sections of a description, some below what the server takes: sections are never taken away (RFC 8829 §5.2.2).
+const sectionsMost = 240
+
+// slotsFor offers as many slots as would be of use, and are wanted.
 func (p *peer) slotsFor(w want) {
-	grown := false
-	for _, k := range []struct {
-		kind webrtc.RTPCodecType
-		n    int
-	}{{webrtc.RTPCodecTypeAudio, w.Audio}, {webrtc.RTPCodecTypeVideo, w.Video}} {
-		has := 0
-		for _, t := range p.pc.GetTransceivers() {
-			if d := t.Direction(); t.Kind() == k.kind && (d == webrtc.RTPTransceiverDirectionRecvonly || d == webrtc.RTPTransceiverDirectionSendrecv) {
-				has++
-			}
-		}
-		for ; has < min(k.n, slotsMost); has++ {
-			if _, err := p.pc.AddTransceiverFromKind(k.kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-				return
-			}
-			grown = true
-		}
+	changed := p.slotsOf(webrtc.RTPCodecTypeAudio, count(w.Audio))
+	n := count(w.Video)
+	if most := p.c.watch.Pictures; most != 0 {
+		n = min(n, max(most, 0))
 	}
-	if grown {
+	if p.slotsOf(webrtc.RTPCodecTypeVideo, n) || changed {
 		p.offer(false)
 	}
+}
+
+// count is a number of the SFU's, bounded.
+func count(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return max(0, min(*n, slotsMost))
+}
+
+// slotsOf makes the slots of a kind as many as n, and reports whether they were not. Fewer there are only of pictures, if that is wanted: empty ones go first.
+func (p *peer) slotsOf(k webrtc.RTPCodecType, n int) (changed bool) {
+	var has []*webrtc.RTPTransceiver
+	all := p.pc.GetTransceivers()
+	for _, t := range all {
+		if d := t.Direction(); t.Kind() == k && (d == webrtc.RTPTransceiverDirectionRecvonly || d == webrtc.RTPTransceiverDirectionSendrecv) {
+			has = append(has, t)
+		}
+	}
+	for m := len(has); m < n && len(all)+m-len(has) < sectionsMost; m++ {
+		if _, err := p.pc.AddTransceiverFromKind(k, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+			return changed
+		}
+		changed = true
+	}
+	if k != webrtc.RTPCodecTypeVideo || p.c.watch.Pictures == 0 {
+		return changed
+	}
+	slices.SortStableFunc(has, func(a, b *webrtc.RTPTransceiver) int { return p.worth(a) - p.worth(b) })
+	for i := 0; i < len(has)-n; i++ {
+		if has[i].Direction() == webrtc.RTPTransceiverDirectionRecvonly && has[i].Stop() == nil {
+			changed = true
+		}
+	}
+	return changed
+}
+
+// worth orders slots: empty ones, then those that show somebody, then those that show who is pinned.
+func (p *peer) worth(t *webrtc.RTPTransceiver) int {
+	party := p.slots[t.Mid()]
+	switch {
+	case party == "":
+		return 0
+	case slices.ContainsFunc(p.c.state.Parties, func(m client.CallParty) bool { return m.Party == party && p.c.pinned(&m) }):
+		return 2
+	}
+	return 1
 }
 
 // controlled takes what the SFU says on its channel.
@@ -48,16 +87,33 @@ func (p *peer) controlled(b []byte) {
 		Kind  string `json:"kind"`
 		Slots []struct {
 			Mid   string `json:"mid"`
+			Media string `json:"media"`
 			Party string `json:"party"`
 		} `json:"slots"`
+		Parties []string `json:"parties"`
 	}
-	if json.Unmarshal(b, &m) != nil || m.Kind != "slots" {
+	if json.Unmarshal(b, &m) != nil {
 		return
 	}
-	clear(p.slots)
-	for _, s := range m.Slots {
-		p.slots[s.Mid] = s.Party
+	switch m.Kind {
+	case "slots":
+	case "speakers":
+		p.speakers = m.Parties
+		p.c.show()
+		return
+	default:
+		return // of a newer server
 	}
+	clear(p.slots)
+	p.shown, p.vacant = nil, make(map[string]bool)
+	for _, s := range m.Slots {
+		p.vacant[s.Media] = p.vacant[s.Media] || s.Party == ""
+		p.slots[s.Mid] = s.Party
+		if s.Media == "video" && s.Party != "" {
+			p.shown = append(p.shown, s.Party)
+		}
+	}
+	defer p.c.show()
 	mids := make(map[*webrtc.TrackRemote]string)
 	for _, t := range p.pc.GetTransceivers() {
 		if r := t.Receiver(); r != nil {
@@ -72,26 +128,5 @@ func (p *peer) controlled(b []byte) {
 		}
 	}
 }
-
-// bridged ends connections of the mesh whose party is heard through the SFU: it is connected there, and so hears this device.
-func (c *Call) bridged(now time.Time) {
-	sfu := c.peers[sfuParty]
-	if sfu == nil || !sfu.up {
-		return
-	}
-	for id, p := range c.peers {
-		if id == sfuParty {
-			continue
-		}
-		flows := slices.ContainsFunc(sfu.tracks, func(t *RemoteTrack) bool { return t.Party() == id && now.Sub(t.at()) < 2*time.Second })
-		if flows || now.Sub(sfu.since) > silentBridge {
-			delete(c.peers, id)
-			p.close()
-		}
-	}
-}
-
-// silentBridge is how long the mesh is kept for a party that sends nothing.
-const silentBridge = 10 * time.Second
 
 func (t *RemoteTrack) at() time.Time { return time.Unix(0, t.seen.Load()) }

@@ -76,15 +76,21 @@ type Member struct {
 	Reconnecting bool // its signalling is away
 	Me           bool
 	Connected    bool // media can flow, directly or through the SFU
+	Speaking     bool // as far as their device says how loud they are (Leveler)
+	Shown        bool // their pictures come here: all of a mesh that Watch leaves, those in the SFU's slots otherwise
+	Quality      Quality
 }
 
-// Quality is how good the connections are, over the last second: sums of bit rates, means of the rest.
+// Quality is how good connections are, over the last second. Of a call: sums of bit rates, the mean of round trips, the worst jitter and loss there.
+// Of a member it is what comes from them and goes to them; through the SFU, RTT is that to the SFU, and Sent and LossThere are 0: what is sent goes to all at once.
 type Quality struct {
-	RTT      time.Duration
-	Loss     float64 // of what should have arrived, 0 to 1
-	Sent     int     // bits per second
-	Received int
-	Relayed  bool // at least one connection goes through a TURN server
+	RTT       time.Duration // there and back
+	Jitter    time.Duration // of what arrives (RFC 3550 §6.4.1)
+	Loss      float64       // of what should have arrived here, 0 to 1
+	LossThere float64       // of what should have arrived at the other side, or at the SFU, as that reports
+	Sent      int           // bits per second
+	Received  int
+	Relayed   bool // at least one connection goes through a TURN server
 }
 
 // Err is nil for a call that was answered, or says what became of it.

@@ -3,9 +3,8 @@ package calls
 import (
 	"net"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/pion/webrtc/v4"
 
 	"github.com/petrelchat/petrel/client"
 )
@@ -40,6 +39,9 @@ func (c *Call) tick(now time.Time) {
 	c.vouch(now)
 	c.mend(now)
 	c.bridged(now)
+	for _, p := range c.peers {
+		p.look()
+	}
 	c.show()
 }
 
@@ -52,7 +54,7 @@ func (c *Call) vouch(now time.Time) {
 	if h := c.hears(now); len(h) > 0 {
 		c.vouched = now
 		gen := c.gen
-		c.sayWhile(func() bool { return c.gen == gen && !c.ended }, "resume", request{Party: c.party, Seq: c.seq, Hears: h}, nil)
+		c.sayWhile(func() bool { return c.gen == gen && !c.ended }, "resume", request{Seq: c.seq, Hears: h}, nil)
 	}
 }
 
@@ -94,6 +96,12 @@ func (c *Call) mend(now time.Time) {
 			continue
 		}
 		long := now.Sub(p.since)
+		if !p.ever && p.since.Before(c.backAt) && now.Sub(c.backAt) > c.patience(p) {
+			// It was being made while the server was away. Its relay is gone then, for which ICE may wait for a minute; nor does a restart of ICE
+			// come before that.
+			c.rebuild()
+			return
+		}
 		if long > hopeless && !p.polite || long > hopeless+rebuildEvery { // not both at once
 			down++
 		}
@@ -125,6 +133,16 @@ func (c *Call) mend(now time.Time) {
 	}
 }
 
+// patience is how long a connection gets that was being made before the last reconnection: the polite side waits for the other one.
+func (c *Call) patience(p *peer) time.Duration {
+	if p.polite && !p.sfu {
+		return 2 * afreshAfter
+	}
+	return afreshAfter
+}
+
+const afreshAfter = 2 * time.Second
+
 // since is when this party began to lack a connection.
 func (c *Call) since(party string, now time.Time) time.Time {
 	if c.waits == nil {
@@ -136,111 +154,37 @@ func (c *Call) since(party string, now time.Time) time.Time {
 	return c.waits[party]
 }
 
-// flows is what a connection has carried.
-type flows struct {
-	sent, received uint64 // bytes
-	packets, lost  int64
-	answers        uint64
-	rtt            time.Duration
-	relayed        bool
-	local          string // the address that is used
-	heard          time.Time
-}
-
-// totals are those of the second before.
-type totals struct{ at time.Time }
-
-// measure reads the figures of all connections.
-func (c *Call) measure(now time.Time) {
-	var q Quality
-	var rtts time.Duration
-	var n int
-	var packets, lost int64
-	span := now.Sub(c.lastQ.at)
-	for _, p := range c.peers {
-		if !p.up && !p.ever {
-			continue
-		}
-		f := p.flows(now)
-		if !p.last.heard.IsZero() && !c.lastQ.at.IsZero() && span > 0 {
-			q.Sent += rate(f.sent, p.last.sent, span)
-			q.Received += rate(f.received, p.last.received, span)
-			packets += max(f.packets-p.last.packets, 0)
-			lost += max(f.lost-p.last.lost, 0)
-		}
-		if f.rtt > 0 {
-			rtts, n = rtts+f.rtt, n+1
-		}
-		q.Relayed = q.Relayed || f.relayed
-		if p.last = f; f.heard.After(c.heardAt) {
-			c.heardAt = f.heard
-		}
-	}
-	c.lastQ.at = now
-	if n > 0 {
-		q.RTT = rtts / time.Duration(n)
-	}
-	if packets+lost > 0 {
-		q.Loss = float64(lost) / float64(packets+lost)
-	}
-	c.board.set(func(s *Status) { s.Quality = q })
-}
-
-func rate(now, before uint64, span time.Duration) int {
-	if now < before {
-		return 0
-	}
-	return int(float64(now-before) * 8 / span.Seconds())
-}
-
-// flows reads the figures of a connection.
-func (p *peer) flows(now time.Time) flows {
-	f := flows{heard: p.last.heard}
-	stats := p.pc.GetStats()
-	for _, s := range stats {
-		switch s := s.(type) {
-		case webrtc.ICECandidatePairStats:
-			f.sent += s.BytesSent
-			f.received += s.BytesReceived
-			f.answers += s.ResponsesReceived
-			if !s.Nominated {
-				continue
-			}
-			if s.State == webrtc.StatsICECandidatePairStateSucceeded {
-				f.rtt = time.Duration(s.CurrentRoundTripTime * float64(time.Second))
-			}
-			if l, ok := stats[s.LocalCandidateID].(webrtc.ICECandidateStats); ok {
-				f.relayed = l.CandidateType == webrtc.ICECandidateTypeRelay
-				f.local = l.IP
-			}
-		case webrtc.InboundRTPStreamStats:
-			f.packets += int64(s.PacketsReceived)
-			f.lost += int64(max(s.PacketsLost, 0))
-		}
-	}
-	if f.received != p.last.received || f.answers != p.last.answers || f.heard.IsZero() {
-		f.heard = now
-	}
-	return f
-}
-
 // lookAround is called when the device is connected again: perhaps it is in another network, and ICE would notice later.
 func (p *peer) lookAround() {
+	moved := p.here != p.c.m.here()
 	switch {
-	case !p.up && p.ever, p.up && p.last.local != "" && !p.last.relayed && !p.c.m.has(p.last.local):
-		p.restart()
-	case p.up && time.Since(p.last.heard) > 2*time.Second:
+	case !p.up && p.ever, moved && (p.last.local == "" || !p.c.m.has(p.last.local)), p.up && time.Since(p.last.heard) > 2*time.Second:
+		p.tries = 0
 		p.restart()
 	}
+}
+
+// here is what addresses the device has; "": that can't be known.
+func (m *Manager) here() string {
+	all, err := m.o.Addresses()
+	if err != nil {
+		return ""
+	}
+	var list []string
+	for _, a := range all {
+		list = append(list, a.String())
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
 }
 
 // has reports whether the device still has an address.
 func (m *Manager) has(ip string) bool {
 	want := net.ParseIP(ip)
-	if m.o.addresses == nil || want == nil {
+	if want == nil {
 		return true
 	}
-	all, err := m.o.addresses()
+	all, err := m.o.Addresses()
 	if err != nil {
 		return true
 	}

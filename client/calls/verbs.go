@@ -34,16 +34,6 @@ func (c *Call) sayWhile(wanted func() bool, name string, r request, done func(cl
 	c.flush()
 }
 
-// now is say for what makes no sense later.
-func (c *Call) now(name string, r request, done func(client.CallAck, error)) {
-	if !c.online {
-		done(client.CallAck{}, client.ErrOffline)
-		return
-	}
-	gen := c.gen
-	c.sayWhile(func() bool { return c.gen == gen }, name, r, done)
-}
-
 // flush sends what was not sent on this connection, in order.
 func (c *Call) flush() {
 	if !c.online {

@@ -81,12 +81,17 @@ func (c *candidate) init() webrtc.ICECandidateInit {
 type negotiation struct {
 	Media []string `json:"media,omitempty"`
 	Hold  *bool    `json:"hold,omitempty"`
-	Want  *want    `json:"want,omitempty"` // the SFU's: how many slots would be of use
+	Want  *want    `json:"want,omitempty"`
 }
 
+// want is for one other side: of the SFU, how many slots would be of use; of a party in a mesh, what it wants to get.
 type want struct {
-	Audio int `json:"audio"`
-	Video int `json:"video"`
+	Audio *int `json:"audio,omitempty"`
+	Video *int `json:"video,omitempty"` // of a party: 0 if it does not want to see anything
+	Limit int  `json:"limit,omitempty"` // bits per second that pictures may take; 0: any
+	// Of a party in a mesh that becomes a call through the SFU: all that the other side sends arrives through the SFU, the connection
+	// to it is needed no longer. Nothing else is said with it.
+	Through bool `json:"through,omitempty"`
 }
 
 // packed is SDP in raw deflate (RFC 1951), base64.

@@ -8,41 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
-// serving runs a server on a data directory until the test ends.
-func serving(t *testing.T) (data string) {
-	t.Helper()
-	cfg := config.Default()
-	cfg.Data = t.TempDir()
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	ready := make(chan struct{})
-	s, err := broker.New(broker.Options{Config: cfg, OnReady: func() { close(ready) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	select {
-	case <-ready:
-	case err := <-done:
-		t.Fatal(err)
-	}
-	return cfg.Data
-}
-
 func TestAuditIsShownAndExported(t *testing.T) {
-	data := serving(t)
+	data := servertest.Serve(t, func(c *config.Config) { c.Dev = false }).Config.Data
 	petrel := func(code int, args ...string) string {
 		t.Helper()
 		var out, errs bytes.Buffer

@@ -15,43 +15,6 @@ import (
 	"github.com/petrelchat/petrel/cmd/petrel/internal/termtext"
 )
 
-// follow shows a call until it ends, plays into it once somebody hears it, and hangs up when its time is over or ctx ends.
-func (p *phone) follow(ctx context.Context, call *calls.Call) error {
-	all := context.WithoutCancel(ctx)
-	hang := func() {
-		limit, stop := context.WithTimeout(all, farewell)
-		defer stop()
-		_ = call.Hangup(limit) // it has ended here in any case
-	}
-	stop := context.AfterFunc(ctx, hang)
-	defer stop()
-	shown := newCallLine(p, call)
-	defer shown.end()
-	var playing *player
-	defer func() { playing.stop() }()
-	var last calls.Status
-	for last = range call.Updates(all) {
-		if shown.show(last); playing == nil && !last.Began.IsZero() && last.State != calls.StateEnded {
-			playing = p.play(all, hang)
-			if p.o.For > 0 {
-				t := time.AfterFunc(p.o.For, hang)
-				defer t.Stop()
-			}
-		}
-	}
-	<-call.Done()
-	if p.rec != nil {
-		files, err := p.rec.Files()
-		for ; p.told < len(files); p.told++ {
-			fmt.Fprintf(p.con.err, "petrel: recorded %s\n", termtext.Line(files[p.told]))
-		}
-		if err != nil {
-			return fmt.Errorf("recording: %w", err)
-		}
-	}
-	return p.ended(last)
-}
-
 // ended is the exit code of a call as an error.
 func (p *phone) ended(s calls.Status) error {
 	err := s.Err()
@@ -146,19 +109,32 @@ type callJSON struct {
 	Reason  string       `json:"reason,omitempty"`
 	Seconds float64      `json:"seconds"` // since the connection stood
 	RTT     float64      `json:"rtt"`     // ms
-	Loss    float64      `json:"loss"`    // 0 to 1
-	In      float64      `json:"in"`      // kbit/s
+	Jitter  float64      `json:"jitter"`  // ms
+	Loss    float64      `json:"loss"`    // of what comes, 0 to 1
+	There   float64      `json:"lossThere"`
+	In      float64      `json:"in"` // kbit/s
 	Out     float64      `json:"out"`
+	Hold    bool         `json:"hold,omitempty"` // here
 	Relayed bool         `json:"relayed"`
 	SFU     bool         `json:"sfu"`
 	Parties []callMember `json:"parties"`
 }
 
 type callMember struct {
-	User      string `json:"user"`
-	Party     string `json:"party"`
-	Connected bool   `json:"connected"`
-	Hold      bool   `json:"hold,omitempty"`
+	User      string   `json:"user"`
+	Party     string   `json:"party"`
+	Me        bool     `json:"me,omitempty"`
+	Media     []string `json:"media"`
+	Connected bool     `json:"connected"`
+	Hold      bool     `json:"hold,omitempty"`
+	Speaking  bool     `json:"speaking,omitempty"`
+	Shown     bool     `json:"shown,omitempty"` // its pictures come here
+	RTT       float64  `json:"rtt"`             // as above, of this party
+	Jitter    float64  `json:"jitter"`
+	Loss      float64  `json:"loss"`
+	There     float64  `json:"lossThere"`
+	In        float64  `json:"in"`
+	Out       float64  `json:"out"`
 }
 
 func (l *callLine) show(s calls.Status) {
@@ -170,6 +146,9 @@ func (l *callLine) show(s calls.Status) {
 		}
 	}
 	what := s.State.String() + " " + strings.Join(users, " ")
+	if s.Hold {
+		what += " on hold"
+	}
 	if s.State == calls.StateActive && s.Began.IsZero() {
 		what = calls.StateConnecting.String()
 	}
@@ -195,23 +174,32 @@ func (l *callLine) show(s calls.Status) {
 func (l *callLine) end() {
 	if l.wrote {
 		fmt.Fprintln(l.p.con.err)
+		l.wrote = false
 	}
 }
 
 func callObject(s calls.Status, now time.Time) callJSON {
 	o := callJSON{
 		Call: s.ID, Conv: s.Conv, From: s.From, At: now.UnixMilli(), State: s.State.String(), Outcome: s.Outcome, Reason: s.Reason,
-		RTT: float64(s.Quality.RTT.Microseconds()) / 1000, Loss: s.Quality.Loss, In: float64(s.Quality.Received) / 1000,
-		Out: float64(s.Quality.Sent) / 1000, Relayed: s.Quality.Relayed, SFU: s.SFU, Parties: []callMember{},
+		RTT: millis(s.Quality.RTT), Jitter: millis(s.Quality.Jitter), Loss: s.Quality.Loss, There: s.Quality.LossThere, In: kilo(s.Quality.Received),
+		Out: kilo(s.Quality.Sent), Hold: s.Hold, Relayed: s.Quality.Relayed, SFU: s.SFU, Parties: []callMember{},
 	}
 	if !s.Began.IsZero() {
 		o.Seconds = now.Sub(s.Began).Round(time.Millisecond).Seconds()
 	}
 	for _, m := range s.Roster {
-		o.Parties = append(o.Parties, callMember{User: m.User, Party: m.Party, Connected: m.Connected, Hold: m.Hold})
+		q := m.Quality
+		o.Parties = append(o.Parties, callMember{
+			User: m.User, Party: m.Party, Me: m.Me, Media: m.Media, Connected: m.Connected, Hold: m.Hold, Speaking: m.Speaking, Shown: m.Shown,
+			RTT: millis(q.RTT), Jitter: millis(q.Jitter), Loss: q.Loss, There: q.LossThere, In: kilo(q.Received), Out: kilo(q.Sent),
+		})
 	}
 	return o
 }
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func kilo(n int) float64 { return float64(n) / 1000 }
 
 // callText is a call in a line: active 0:12 bob · 24 ms · 0.0 % lost · 32 in 32 out kbit/s.
 func callText(s calls.Status, users []string, now time.Time) string {
@@ -231,13 +219,16 @@ func callText(s calls.Status, users []string, now time.Time) string {
 	}
 	if s.State != calls.StateEnded && !s.Began.IsZero() {
 		q := s.Quality
-		parts = append(parts, fmt.Sprintf("%.0f ms", float64(q.RTT.Microseconds())/1000), fmt.Sprintf("%.1f %% lost", 100*q.Loss),
+		parts = append(parts, fmt.Sprintf("%.0f ms", float64(q.RTT.Microseconds())/1000), fmt.Sprintf("%.1f %% lost", 100*max(q.Loss, q.LossThere)),
 			fmt.Sprintf("%d in %d out kbit/s", q.Received/1000, q.Sent/1000))
 		if q.Relayed {
 			parts = append(parts, "relayed")
 		}
 		if s.SFU {
 			parts = append(parts, "SFU")
+		}
+		if s.Hold {
+			parts = append(parts, "on hold")
 		}
 	}
 	if !s.Online && s.State != calls.StateEnded {

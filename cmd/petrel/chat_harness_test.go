@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,71 +18,32 @@ import (
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/client/store/memory"
 	"github.com/petrelchat/petrel/cmd/petrel/internal/vt"
+	"github.com/petrelchat/petrel/internal/servertest"
 	"github.com/petrelchat/petrel/protocol"
 )
 
 var updateScreens = flag.Bool("update", false, "write the screens and transcripts of petrel chat anew")
 
-const (
-	chatPatience = 20 * time.Second // for what must come; it is no part of any assertion
-	// quiet is for how long nothing must change before it is taken for the end: of writing a golden, of the effect of a key.
-	quiet = 700 * time.Millisecond
-)
+// quiet is for how long nothing must change before it is taken for the end: of writing a golden, of the effect of a key.
+const quiet = 700 * time.Millisecond
 
-// chatServer is a real server on loopback: in dev mode, or one that asks for passwords.
+// chatServer is a real server on loopback, in dev mode or one that asks for passwords, which keeps its address when it starts again.
 type chatServer struct {
-	*broker.Server
+	*servertest.Server
 	t    *testing.T
-	cfg  config.Config
 	addr string
-	stop func()
 }
 
 func chatServe(t *testing.T, change ...func(*config.Config)) *chatServer {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Data, cfg.Dev, cfg.Auth.Argon2.Memory = t.TempDir(), true, 64<<10
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	for _, f := range change {
-		f(&cfg)
-	}
-	s := &chatServer{t: t, cfg: cfg}
-	s.start()
-	t.Cleanup(func() { s.stop() })
+	s := &chatServer{Server: servertest.Serve(t, change...), t: t}
+	s.addr = s.Addr("mqtt")
+	s.Config.MQTT[0].Addr = s.addr
 	return s
-}
-
-// start starts it, after stop on the same port and with the same data.
-func (s *chatServer) start() {
-	s.t.Helper()
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	srv, err := broker.New(broker.Options{Config: s.cfg, Log: slog.New(slog.DiscardHandler), OnReady: func() { close(ready) }})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() { ended <- srv.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		s.t.Fatal("the server ended:", err)
-	case <-time.After(chatPatience):
-		s.t.Fatal("the server is not ready")
-	}
-	s.Server, s.addr = srv, srv.Addr("mqtt")
-	s.cfg.MQTT[0].Addr = s.addr
-	s.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			s.t.Error("the server ended with", err)
-		}
-	})
 }
 
 // user is another user, with the SDK, until the test ends.
@@ -106,14 +66,14 @@ func (s *chatServer) visit(name string) (c *client.Client, leave func()) {
 	s.t.Helper()
 	st := memory.New()
 	o := client.Options{Server: "mqtt://" + s.addr, User: name, Device: name + "-phone", Store: st}
-	if !s.cfg.Dev {
+	if !s.Config.Dev {
 		o.Credentials = client.Password("pw-" + name)
 	}
 	c, err := client.Open(s.t.Context(), o)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), chatPatience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), servertest.Patience)
 	defer cancel()
 	if err := c.Wait(ctx, func(st client.Status) bool { return st.State == client.UpToDate }); err != nil {
 		s.t.Fatal(name, "does not get connected:", err)
@@ -126,7 +86,7 @@ func (s *chatServer) visit(name string) (c *client.Client, leave func()) {
 		there = me.Presence != nil && me.Presence.State == protocol.StateOnline
 	}
 	return c, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), chatPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), servertest.Patience)
 		defer cancel()
 		if err := errors.Join(c.Close(ctx), st.Close()); err != nil {
 			s.t.Error(name, "does not close:", err)
@@ -138,7 +98,7 @@ func (s *chatServer) visit(name string) (c *client.Client, leave func()) {
 func (s *chatServer) sent(c *client.Client) func(m client.Message, err error) client.Message {
 	return func(m client.Message, err error) client.Message {
 		s.t.Helper()
-		ctx, cancel := context.WithTimeout(s.t.Context(), chatPatience)
+		ctx, cancel := context.WithTimeout(s.t.Context(), servertest.Patience)
 		defer cancel()
 		if err == nil {
 			m, err = c.Sent(ctx, m)
@@ -153,7 +113,7 @@ func (s *chatServer) sent(c *client.Client) func(m client.Message, err error) cl
 // arrives waits until a message with a text has come to a client, and returns it.
 func (s *chatServer) arrives(c *client.Client, conv, text string) client.Message {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), chatPatience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), servertest.Patience)
 	defer cancel()
 	look := func() (client.Message, bool) {
 		all, _ := c.Messages(ctx, conv, client.Page{})
@@ -248,7 +208,7 @@ func (p *screen) quit() {
 	p.keys("\x03")
 	select {
 	case <-p.done:
-	case <-time.After(chatPatience):
+	case <-time.After(servertest.Patience):
 		p.t.Error("petrel chat does not end")
 		p.proc.Process.Kill()
 	}
@@ -319,7 +279,7 @@ func (p *screen) look() string {
 // until waits until the screen satisfies.
 func (p *screen) until(what string, ok func(screen string) bool) {
 	p.t.Helper()
-	timeout := time.After(chatPatience)
+	timeout := time.After(servertest.Patience)
 	for !ok(p.look()) {
 		select {
 		case <-p.on:
@@ -337,7 +297,7 @@ func (p *screen) shows(text string) {
 // press types a key again and again until something is seen: how often it takes depends on what has been loaded.
 func (p *screen) press(key, text string) {
 	p.t.Helper()
-	timeout := time.After(chatPatience)
+	timeout := time.After(servertest.Patience)
 	for !strings.Contains(p.look(), text) {
 		p.keys(key)
 		select {
@@ -390,7 +350,7 @@ func (p *screen) same(name string, look func() string, again ...func()) {
 		return
 	}
 	want := readGolden(p.t, file)
-	timeout := time.After(chatPatience)
+	timeout := time.After(servertest.Patience)
 	for look() != want {
 		select {
 		case <-p.on:

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/petrelchat/petrel/client"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // farAway fills a conversation of bob's with ann: so many messages, with one in between that is worth to be found.
@@ -34,7 +35,7 @@ func (s *chatServer) farAway(bob *client.Client, n, needle int) client.Message {
 // findable waits until the server's search finds a message: its index follows.
 func (s *chatServer) findable(c *client.Client, words string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), chatPatience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), servertest.Patience)
 	defer cancel()
 	for found := false; !found; {
 		page, err := c.History().SearchPage(ctx, client.SearchQuery{Words: words}, client.ListOptions{Limit: 1})
@@ -48,6 +49,7 @@ func (s *chatServer) findable(c *client.Client, words string) {
 // TestChatJumps: what a search found is shown with what is around it, however far that is from what is on this device: from there one
 // scrolls in both directions, answers, and returns. Without a connection it is said why not, and nothing else changes.
 func TestChatJumps(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")
@@ -65,11 +67,11 @@ func TestChatJumps(t *testing.T) {
 	}
 	s.findable(bob, "needle")
 	search("needle", "haystack")
-	s.stop()
+	s.Stop()
 	ann.shows("offline")
 	ann.keys(keyEnter)
 	ann.golden("50-far-offline")
-	s.start()
+	s.Start()
 	bob.NetworkChanged() // at once, not when it would try again
 	ann.keys(keyEsc)
 	ann.shows("message 1599")
@@ -106,7 +108,7 @@ func TestChatJumps(t *testing.T) {
 	ann.showsLine("▌", "message 1200")
 	ann.keys(keyEnd)
 	ann.shows("found it")
-	s.stop()
+	s.Stop()
 	ann.shows("offline")
 	ann.keys(keyCtrlF, "\x15", `"message 1201"`, keyEnter) // is on this device now
 	ann.shows("  message 1201")                            // not what was asked for before, which Ctrl+F looks for again
@@ -139,6 +141,7 @@ func (s *chatServer) reacted(c *client.Client, conv string, to client.Target, em
 
 // TestChatJumpsPlain: the same, read out; without a connection too.
 func TestChatJumpsPlain(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")
@@ -161,7 +164,7 @@ func TestChatJumpsPlain(t *testing.T) {
 	ann.types("/quit")
 	ann.endFrom("> /search needle", "around")
 
-	s.stop()
+	s.Stop()
 	away := s.plain(env, "bob")
 	away.hears("offline")
 	away.types("/around #20")

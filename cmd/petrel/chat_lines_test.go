@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // lines is petrel chat --plain.
@@ -79,7 +81,7 @@ func (p *lines) hears(text string) {
 }
 
 func (p *lines) next() bool {
-	watch := time.AfterFunc(chatPatience, func() { p.proc.Process.Kill() })
+	watch := time.AfterFunc(servertest.Patience, func() { p.proc.Process.Kill() })
 	defer watch.Stop()
 	if !p.out.Scan() {
 		return false

@@ -9,6 +9,7 @@ import (
 // TestChatLooks: how a conversation looks with the colours of the terminal's theme; and with NO_COLOR, where no colour is left and words
 // or signs say what colours did.
 func TestChatLooks(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")

@@ -36,6 +36,7 @@ func (p *screen) mode(n int) bool {
 // TestChatMouse: the wheel scrolls what it is over, a click opens a conversation, chooses a message, or goes to the text. Without --mouse the
 // terminal keeps the mouse for itself.
 func TestChatMouse(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob, carol := s.user("bob"), s.user("carol")

@@ -24,7 +24,7 @@ func strict(t *testing.T) *chatServer {
 		cfg.Auth.JWT.Keys, cfg.Auth.JWT.Leeway = []config.JWTKey{{File: key, Alg: "HS256"}}, 0
 	})
 	for _, user := range []string{"ann", "bob"} {
-		add := exec.Command("petrel", "user", "add", user, "--data", s.cfg.Data)
+		add := exec.Command("petrel", "user", "add", user, "--data", s.Config.Data)
 		add.Env = append(os.Environ(), "PETREL_PASSWORD=pw-"+user)
 		if out, err := add.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -46,6 +46,7 @@ func token(t *testing.T, after time.Duration) string {
 
 // TestChatRefused: who is not let in is told why and what to do, keeps what was typed, and sends it when the secret is right.
 func TestChatRefused(t *testing.T) {
+	t.Parallel()
 	s := strict(t)
 	bob := s.user("bob")
 	env := s.chatEnv("ann", "TERM=xterm-256color", "NO_COLOR=1")
@@ -77,6 +78,7 @@ func TestChatRefused(t *testing.T) {
 
 // TestChatTokenEnds: a token that ends while petrel chat runs is told of too, and what is typed from then on is kept.
 func TestChatTokenEnds(t *testing.T) {
+	t.Parallel()
 	s := strict(t)
 	ann := s.screen(80, 24, s.chatEnv("ann", "TERM=xterm-256color", "NO_COLOR=1", "PETREL_TOKEN="+token(t, 4*time.Second)), "bob")
 	ann.shows("up to date")

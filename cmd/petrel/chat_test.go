@@ -16,6 +16,7 @@ const hostile = "\x1b[2J\x1b]0;owned\x07\x1b]52;c;ZXZpbA==\x07\u009b31mred\x1b[1
 
 // TestChatScreens is a conversation in a terminal of 80 by 24, then of 50 by 20. ann sits before it.
 func TestChatScreens(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("carol") // a member who is not there
 	bob := s.user("bob")
@@ -118,6 +119,7 @@ func TestChatScreens(t *testing.T) {
 
 // TestChatOffline: what is typed while there is no server waits, is seen to wait, outlives the program, and goes out.
 func TestChatOffline(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")
@@ -126,7 +128,7 @@ func TestChatOffline(t *testing.T) {
 	ann := s.screen(80, 24, env, "bob")
 	ann.shows("hello ann")
 	ann.shows("up to date")
-	s.stop()
+	s.Stop()
 	ann.shows("offline")
 	ann.keys("one", keyEnter, "two", keyEnter, "three", keyEnter)
 	ann.golden("20-offline")
@@ -138,7 +140,7 @@ func TestChatOffline(t *testing.T) {
 
 	again := s.screen(50, 20, env, "bob")
 	again.golden("22-offline-again")
-	s.start()
+	s.Start()
 	again.keys("/retrynow", keyEnter)
 	s.arrives(bob, bob.Direct("ann"), "two")
 	again.shows("up to date")
@@ -157,6 +159,7 @@ func TestChatOffline(t *testing.T) {
 
 // TestChatScrollsBack: older messages come as far as there are any, and the newest stays one key away.
 func TestChatScrollsBack(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")
@@ -179,6 +182,7 @@ func TestChatScrollsBack(t *testing.T) {
 
 // TestChatPlain is the same for ears: a transcript.
 func TestChatPlain(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")
@@ -226,6 +230,7 @@ func TestChatPlain(t *testing.T) {
 
 // TestChatPipe: lines from a pipe go out before the program ends, and it is plain by itself.
 func TestChatPipe(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("bob")
 	ann := s.plain(s.chatEnv("ann", "TERM=xterm-256color"), "bob")

@@ -10,6 +10,7 @@ import (
 
 // TestChatThread: the thread of a message is a screen of its own, where one reads it and writes into it; Esc goes back.
 func TestChatThread(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")
@@ -48,11 +49,11 @@ func TestChatThread(t *testing.T) {
 	ann.golden("62-thread-left")
 	ann.keys("t")
 	ann.shows("> half a thought")
-	s.stop()
+	s.Stop()
 	ann.shows("offline")
 	ann.keys("\x15", "from the tunnel", keyEnter)
 	ann.showsLine("from the tunnel", "… queued")
-	s.start()
+	s.Start()
 	bob.NetworkChanged() // at once, not when it would try again
 	ann.keys("/retrynow", keyEnter)
 	if m := s.arrives(bob, direct, "from the tunnel"); m.Thread != root.Seq {
@@ -69,6 +70,7 @@ func TestChatThread(t *testing.T) {
 // TestChatThreadFar: of a thread that began long ago, what is not on this device comes from the server; without a connection it is said
 // that there may be more.
 func TestChatThreadFar(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")
@@ -95,7 +97,7 @@ func TestChatThreadFar(t *testing.T) {
 	ann.golden("64-thread-far")
 	ann.keys(keyEsc)
 	ann.shows("later 199")
-	s.stop()
+	s.Stop()
 	ann.shows("offline")
 	ann.keys("t")
 	ann.shows("1 reply, on this device")
@@ -103,6 +105,7 @@ func TestChatThreadFar(t *testing.T) {
 
 // TestChatThreadPlain: the same, read out.
 func TestChatThreadPlain(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")
@@ -141,6 +144,7 @@ func TestChatThreadPlain(t *testing.T) {
 
 // TestChatKeycaps: emoji that begin with a digit, # or * are emoji too, wherever one is typed.
 func TestChatKeycaps(t *testing.T) {
+	t.Parallel()
 	s := chatServe(t)
 	s.account("ann")
 	bob := s.user("bob")

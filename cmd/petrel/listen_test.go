@@ -13,23 +13,20 @@ import (
 	"github.com/petrelchat/petrel/client"
 	"github.com/petrelchat/petrel/client/store"
 	"github.com/petrelchat/petrel/cmd/petrel/internal/profile"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
+
+// anyone lets everybody write to everybody.
+func anyone(c *config.Config) { c.People.Messages = "anyone" }
 
 // TestListenLive: listen that keeps nothing misses nothing while it runs, over a restart of the server and with events that
 // come while it is away; and an interrupt ends it without an error.
 func TestListenLive(t *testing.T) {
-	dir, home := t.TempDir(), t.TempDir()
-	dev := func(cfg *config.Config) { cfg.Dev = true }
-	addr, stop, err := startServer(dir, "", dev)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Parallel()
+	home := t.TempDir()
+	s := servertest.Serve(t, anyone)
+	addr := s.Addr("mqtt")
+	ctx, cancel := context.WithTimeout(context.Background(), 3*servertest.Patience)
 	defer cancel()
 	as := func(ctx context.Context, user string, out, errs io.Writer, args ...string) int {
 		return run(ctx, append(args, "--server", "mqtt://"+addr, "--user", user), console{
@@ -72,12 +69,8 @@ func TestListenLive(t *testing.T) {
 	}
 	send("live")
 	expect(3, "live")
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	if _, stop, err = startServer(dir, addr, dev); err != nil {
-		t.Fatal(err)
-	}
+	s.Config.MQTT[0].Addr = addr
+	s.Restart()
 	for i := range 40 { // more than a sync brings by itself
 		send(fmt.Sprint("missed ", i))
 	}
@@ -92,16 +85,9 @@ func TestListenLive(t *testing.T) {
 
 // TestListenStaysSmall: what listen has printed, or passes over, is not kept.
 func TestListenStaysSmall(t *testing.T) {
-	addr, stop, err := startServer(t.TempDir(), "", func(cfg *config.Config) { cfg.Dev = true })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Parallel()
+	addr := servertest.Serve(t, anyone).Addr("mqtt")
+	ctx, cancel := context.WithTimeout(context.Background(), 3*servertest.Patience)
 	defer cancel()
 	out, outEnd := io.Pipe()
 	errs, errsEnd := io.Pipe()

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"database/sql"
-	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +15,7 @@ import (
 	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/client/store/sqlite"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // TestTalkScripts runs testdata/script/*.txtar: every command that talks as a user, against a server. They are the
@@ -99,51 +97,25 @@ func (g *talkStage) server(ts *testscript.TestScript, args []string) {
 }
 
 func (g *talkStage) start(ts *testscript.TestScript) {
-	addr, stop, err := startServer(g.dir, g.addr, func(cfg *config.Config) {
-		cfg.Dev = g.mode == "dev"
-		if g.mode != "jwt" {
-			return
-		}
+	cfg := servertest.Config(g.dir)
+	cfg.Dev, cfg.People.Messages = g.mode == "dev", "anyone"
+	if g.addr != "" {
+		cfg.MQTT[0].Addr = g.addr
+	}
+	if g.mode == "jwt" {
 		key := filepath.Join(filepath.Dir(g.dir), "jwt.key")
 		ts.Check(os.WriteFile(key, []byte(jwtSecret), 0o600))
 		cfg.Auth.JWT.Keys, cfg.Auth.JWT.Leeway = []config.JWTKey{{File: key, Alg: "HS256"}}, 0
-	})
+	}
+	s, err := servertest.Run(broker.Options{Config: cfg})
 	ts.Check(err)
-	g.addr, g.stop = addr, func() { ts.Check(stop()) }
+	g.addr, g.stop = s.Addr("mqtt"), func() { ts.Check(s.Stop()) }
 	ts.Defer(func() {
 		if g.stop != nil {
 			g.stop()
 			g.stop = nil
 		}
 	})
-}
-
-// startServer runs a server in this process; addr "": on a free port.
-func startServer(dir, addr string, change func(*config.Config)) (at string, stop func() error, err error) {
-	cfg := config.Default()
-	cfg.Data, cfg.Auth.Argon2.Memory = dir, 64<<10
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", ""
-	if addr != "" {
-		cfg.MQTT[0].Addr = addr
-	}
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	cfg.People.Messages = "anyone"
-	change(&cfg)
-	ready := make(chan struct{})
-	s, err := broker.New(broker.Options{Config: cfg, Log: slog.New(slog.DiscardHandler), OnReady: func() { close(ready) }})
-	if err != nil {
-		return "", nil, err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		cancel()
-		return "", nil, fmt.Errorf("the server ended: %w", err)
-	}
-	return s.Addr("mqtt"), func() error { cancel(); return <-ended }, nil
 }
 
 func (g *talkStage) as(ts *testscript.TestScript, args []string) {

@@ -1,6 +1,7 @@
 // Call is a call that this tab takes part in, or that rings. The server is the authority on what state it is in: a Call follows
 // what it is told, and makes the connections (peer.js) that this asks for. docs/protocol.md#calls is the contract.
 
+import { capture, stop } from './capture.js'
 import { Forwarded, Peer } from './peer.js'
 
 const SFU = 'sfu'
@@ -9,18 +10,7 @@ const STALLED = 10_000 // ms until what should have come is helped along
 const HOPELESS = 25_000 // ms until media begin anew
 const BRIDGE = 10_000 // ms that the mesh is kept for parties that send nothing
 
-// capture opens the microphone, and the camera if `media` says so.
-export async function capture(media) {
-  try {
-    return await navigator.mediaDevices.getUserMedia({ audio: media.includes('audio'), video: media.includes('video') })
-  } catch (err) {
-    throw new Error(`the ${media.includes('video') ? 'camera and microphone' : 'microphone'} cannot be used: ${err.message}`)
-  }
-}
-
-export const stop = (stream) => { for (const track of stream?.getTracks() ?? []) track.stop() }
-
-// phase is what the page shows: ringing (here), calling, connecting, active, reconnecting, ended.
+// phase is what the page shows: ringing (here), elsewhere (on another device of mine), calling, connecting, active, reconnecting, ended.
 export class Call {
   party // mine; none while it rings
   media = [] // what I send
@@ -47,12 +37,13 @@ export class Call {
   #rebuilt = 0
   #measured = 0
 
-  constructor(calls, { id, conv, incoming = false, party, media, hold = false, reloaded = false }) {
-    Object.assign(this, { calls, petrel: calls.petrel, id, conv, incoming, party, media: media ?? [], hold, reloaded })
+  constructor(calls, { id, conv, incoming = false, elsewhere = false, party, media, hold = false, reloaded = false }) {
+    Object.assign(this, { calls, petrel: calls.petrel, id, conv, incoming, elsewhere, party, media: media ?? [], hold, reloaded })
   }
 
   get phase() {
     if (this.ended) return 'ended'
+    if (this.elsewhere) return 'elsewhere'
     if (!this.party) return 'ringing'
     return { connecting: 'connecting', active: 'active', reconnecting: 'reconnecting' }[this.state?.state] ?? 'calling'
   }
@@ -73,6 +64,22 @@ export class Call {
       if (err.code === 'conflict') this.over('taken')
       else if (err.code === 'not-found') this.over('missed')
       else if (!this.ended) throw err
+    }
+  }
+
+  // take brings my part from another device of mine to this one. Media begin anew.
+  async take() {
+    const { party, media, hold = false } = this.state.parties.find((p) => p.user === this.petrel.user)
+    const stream = await capture(media)
+    try {
+      await this.#say('resume', { party, media }, { again: true, wanted: () => this.elsewhere && !this.ended })
+      Object.assign(this, { elsewhere: false, hold })
+      this.#fresh = true
+      this.joined(party, media, stream)
+    } catch (err) {
+      stop(stream)
+      if (err.code === 'not-found') this.over()
+      else throw err
     }
   }
 
@@ -114,6 +121,21 @@ export class Call {
     }
     this.media = on ? [...this.media, 'video'] : this.media.filter((m) => m !== 'video')
     this.#negotiate({ media: this.media })
+  }
+
+  // recapture takes the microphone or the camera that was chosen meanwhile.
+  async recapture(kind) {
+    if (!this.party || !this.media.includes(kind)) return
+    const [track] = (await capture([kind])).getTracks()
+    if (this.ended || !this.media.includes(kind)) return track.stop()
+    for (const old of this.stream.getTracks()) {
+      if (old.kind !== kind) continue
+      old.stop()
+      this.stream.removeTrack(old)
+    }
+    this.stream.addTrack(track)
+    this.mute(this.muted)
+    this.#send()
   }
 
   // #negotiate says what I send from now on, and sends that.
@@ -158,6 +180,7 @@ export class Call {
   async online() {
     this.#online = performance.now()
     if (this.ended) return
+    if (this.elsewhere) return this.#say('resume').catch((err) => { if (err.code === 'not-found') this.over() }) // else it is taken
     if (!this.party) return this.#rings() // if it is over, the answer says so
     if (this.reloaded) return this.#afterReload()
     this.#resume()
@@ -169,7 +192,7 @@ export class Call {
     const hears = [...this.peers].filter(([, p]) => p.up && performance.now() - p.heard < 5000).map(([id]) => id).filter((id) => id !== SFU)
     const sfu = this.peers.get(SFU)
     for (const p of this.others()) if (sfu && !hears.includes(p.party) && performance.now() - sfu.heardFrom(p.party) < 5000) hears.push(p.party)
-    return this.#say('resume', { party: this.party, seq: this.#seq, hears, ...more }, { again: true, wanted: () => !this.ended }).then(() => true, (err) => {
+    return this.#say('resume', { seq: this.#seq, hears, ...more }, { again: true, wanted: () => !this.ended }).then(() => true, (err) => {
       if (err.code === 'not-found') this.over('failed')
       if (err.code === 'conflict') this.over('taken')
       return false
@@ -194,6 +217,10 @@ export class Call {
   told(t) {
     this.#online = performance.now()
     if (this.ended || t.seq < (this.state?.seq ?? 0)) return
+    if (this.elsewhere && t.state !== 'ended' && t.parties.some((p) => p.user === this.petrel.user)) {
+      this.state = t
+      return this.#changed()
+    }
     if (t.kind === 'taken') return this.over('taken')
     if (t.kind === 'missed') return this.over('missed', t)
     if (t.state === 'ended') return this.over(t.outcome, t)
@@ -201,6 +228,7 @@ export class Call {
       if (!t.parties.some((p) => p.party === this.party)) return t.seq > this.state?.seq && this.over('failed')
       if (t.kind === 'state' && !t.party) return this.over('taken')
     }
+    if (this.elsewhere) return this.over('answered', t)
     this.state = t
     if (t.kind === 'ring' && !this.party) this.#rings(t.exp - t.at)
     this.#send()
@@ -386,12 +414,18 @@ export class Call {
     }
   }
 
-  // #bridge lets go of the mesh when media flow through the SFU.
+  // #bridge lets go of the mesh when media flow through the SFU, on both sides: each tells the other one.
   #bridge(now) {
     const sfu = this.peers.get(SFU)
     if (!sfu?.up) return
-    for (const party of [...this.peers.keys()]) {
-      if (party !== SFU && (now - sfu.heardFrom(party) < 2000 || now - sfu.since > BRIDGE)) this.#drop(party)
+    for (const [party, peer] of [...this.peers]) {
+      if (party === SFU) continue
+      peer.crossed = now - sfu.heardFrom(party) < 2000 ? (peer.crossed ?? now) : undefined
+      if (!peer.through && now - peer.crossed > 1500) {
+        peer.through = true
+        this.#say('signal', { to: party, type: 'negotiate', body: { want: { through: true } } }, { again: true, wanted: () => !peer.closed }).catch(() => {})
+      }
+      if ((peer.through && peer.let) || now - sfu.since > BRIDGE) this.#drop(party)
     }
   }
 }

@@ -5,10 +5,11 @@
 //   …
 //   call.hangup()
 
+import { Call } from './call.js'
+import { capture, stop } from './capture.js'
 import { random } from './petrel.js'
-import { Call, capture, stop } from './call.js'
 
-// Calls are all that this tab takes part in, and those that ring.
+// Calls are all that this tab takes part in, those that ring, and those on other devices of the user.
 export class Calls {
   all = new Map() // id -> Call
   #starting = 0
@@ -59,14 +60,26 @@ export class Calls {
 
   // told takes what came on u/{me}/calls, or on u/{me}/calls/{party}.
   told(party, message) {
-    let call = this.all.get(message.call)
-    if (!call && message.kind === 'ring') {
-      call = new Call(this, { id: message.call, conv: message.conv, incoming: true })
-      this.all.set(call.id, call)
+    const known = this.all.get(message.call)
+    if (known) party ? known.signalled(message) : known.told(message)
+    if (this.all.has(message.call)) return
+    const elsewhere = this.#elsewhere(message)
+    if (message.kind !== 'ring' && !elsewhere) {
+      if (!known && this.#starting) this.#early.push([party, message])
+      return
     }
-    if (call) party ? call.signalled(message) : call.told(message)
-    else if (this.#starting) this.#early.push([party, message])
+    const call = new Call(this, { id: message.call, conv: message.conv, incoming: !elsewhere, elsewhere })
+    this.all.set(call.id, call)
+    call.told(message)
   }
+
+  // #elsewhere: another device of the user takes part in the call.
+  #elsewhere({ kind, state, party, parties }) {
+    return ['state', 'taken'].includes(kind) && state !== 'ended' && !party && parties.some((p) => p.user === this.petrel.user)
+  }
+
+  // recapture has all calls use the microphone or camera (audio, video) that was chosen.
+  async recapture(kind) { for (const call of this.all.values()) await call.recapture(kind) }
 
   // keep remembers what a page that is loaded again goes on with.
   keep() {

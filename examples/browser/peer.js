@@ -140,7 +140,7 @@ export class Peer {
     }).catch((err) => { if (!this.closed) this.broken(err) })
   }
 
-  negotiate() {}
+  negotiate({ want }) { if (want?.through) this.let = true } // it hears me through the SFU
 
   // Perfect negotiation, https://w3c.github.io/webrtc-pc/#perfect-negotiation-example
   async #description(type, sdp) {

@@ -2,10 +2,11 @@
 // chose (their names) gets into it by textContent alone.
 
 import { Calls } from './calls.js'
+import { settings } from './settings.js'
 
 const $ = (id) => document.getElementById(id)
 
-const PHASES = { calling: 'Calling …', connecting: 'Connecting …', active: 'Connected.', reconnecting: 'Connection lost. Trying to get it back …' }
+const PHASES = { elsewhere: 'On another of your devices.', calling: 'Calling …', connecting: 'Connecting …', active: 'Connected.', reconnecting: 'Connection lost. Trying to get it back …' }
 const OUTCOMES = { // of calls that are over
   answered: 'The call is over.', missed: 'Nobody answered.', declined: 'The call was declined.', busy: 'They are in another call.',
   cancelled: 'The call was cancelled.', failed: 'The call failed.', taken: 'The call is on another of your devices.',
@@ -31,6 +32,7 @@ export class Phone {
   constructor(petrel, title, status) {
     Object.assign(this, { title, status })
     this.calls = new Calls(petrel, (call) => this.#changed(call))
+    settings(petrel, this.calls, status)
     $('call').onclick = () => this.#start(['audio'])
     $('video-call').onclick = () => this.#start(['audio', 'video'])
     $('answer').onclick = () => this.#answer(['audio'])
@@ -43,9 +45,16 @@ export class Phone {
     }
   }
 
-  online() { this.calls.online() }
+  online() {
+    this.calls.online()
+    $('settings').hidden = false
+  }
+
   told(party, message) { this.calls.told(party, message) }
-  end() { this.calls.end() }
+  end() {
+    this.calls.end()
+    $('settings').hidden = true
+  }
 
   // open says which conversation the page shows.
   open(conv) {
@@ -60,7 +69,7 @@ export class Phone {
   }
 
   #buttons() {
-    const here = [...this.calls.all.values()].some((c) => c.conv === this.#conv && c.party)
+    const here = [...this.calls.all.values()].some((c) => c.conv === this.#conv && (c.party || c.elsewhere))
     const people = this.#running.get(this.#conv)?.parties.length
     $('call').hidden = $('video-call').hidden = !this.#conv || here
     $('call').textContent = people ? `Join the call of ${people}` : 'Call'
@@ -93,7 +102,9 @@ export class Phone {
   }
 
   #changed(call) {
-    if (call.party && !call.ended && !this.#views.has(call.id)) this.#views.set(call.id, new View(call, this.title(call.conv)))
+    if ((call.party || call.elsewhere) && !call.ended && !this.#views.has(call.id)) {
+      this.#views.set(call.id, new View(call, this.title(call.conv), () => this.#only(call)))
+    }
     this.#views.get(call.id)?.show()
     if (call.ended) {
       this.#views.get(call.id)?.remove()
@@ -145,7 +156,8 @@ function tone() {
 class View {
   #people = new Map() // party -> {item, video, name}
 
-  constructor(call, title) {
+  // only() puts all other calls on hold.
+  constructor(call, title, only) {
     this.call = call
     this.section = $('call-template').content.firstElementChild.cloneNode(true)
     const $$ = this.$$ = (selector) => this.section.querySelector(selector)
@@ -153,7 +165,11 @@ class View {
     $$('h2').id = `call-${call.id}`
     this.section.setAttribute('aria-labelledby', $$('h2').id)
     $$('.mute').onclick = () => call.mute(!call.muted)
-    $$('.hold').onclick = () => call.setHold(!call.hold)
+    $$('.hold').onclick = () => {
+      if (call.hold) only()
+      call.setHold(!call.hold)
+    }
+    $$('.take').onclick = () => call.take().then(() => { if (!call.ended && !call.hold) only() }, (err) => this.#phase(err.message))
     $$('.video').onclick = () => call.video(!call.media.includes('video')).catch((err) => this.#phase(err.message))
     $$('.hangup').onclick = () => call.hangup()
     $('calls').append(this.section)
@@ -162,6 +178,8 @@ class View {
   show() {
     const { call, $$ } = this
     if (call.phase !== this.phase) this.#phase(PHASES[this.phase = call.phase] ?? '')
+    $$('.take').hidden = !call.elsewhere
+    for (const name of ['.mute', '.hold', '.video', '.hangup', '.people']) $$(name).hidden = call.elsewhere
     $$('.mute').ariaPressed = String(call.muted)
     $$('.hold').ariaPressed = String(call.hold)
     $$('.video').ariaPressed = String(call.media.includes('video'))

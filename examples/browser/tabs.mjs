@@ -15,7 +15,7 @@ export async function ask(what) {
 // A tab; whatever the page complains of ends the test, but for connections that the crash cuts.
 export async function tab(context) {
   const t = await context.newPage()
-  t.setDefaultTimeout(30_000)
+  t.setDefaultTimeout(60_000)
   t.on('pageerror', (err) => { throw err })
   t.on('console', (m) => {
     if (m.type() === 'error' && !/WebSocket connection to/.test(m.text())) throw new Error(m.text())

@@ -52,6 +52,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	target  string
+	from    net.IP
 	closed  bool
 	next    []Faults
 	always  Faults
@@ -81,6 +82,14 @@ func (p *Proxy) Target(addr string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.target = addr
+}
+
+// From has connections to the server that come from now on come from an address of this machine, which the server takes for
+// the client's. nil: from any.
+func (p *Proxy) From(ip net.IP) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.from = ip
 }
 
 // Next says what happens to the next connections, one each. Those after them are subject to Always.
@@ -213,17 +222,17 @@ func (p *Proxy) accept() {
 			return
 		}
 		client := conn.(*net.TCPConn) // of a TCP listener
-		f, target := p.arrived()
+		f, target, from := p.arrived()
 		if f.Refuse {
 			reset(client)
 			continue
 		}
-		p.work.Go(func() { p.serve(client, target, f) })
+		p.work.Go(func() { p.serve(client, target, from, f) })
 	}
 }
 
 // arrived counts a connection and says what happens to it.
-func (p *Proxy) arrived() (Faults, string) {
+func (p *Proxy) arrived() (Faults, string, net.IP) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stats.Accepted++
@@ -233,12 +242,16 @@ func (p *Proxy) arrived() (Faults, string) {
 		f = p.next[0]
 		p.next = p.next[1:]
 	}
-	return f, p.target
+	return f, p.target, p.from
 }
 
 // serve forwards one connection.
-func (p *Proxy) serve(client *net.TCPConn, target string, f Faults) {
-	conn, err := net.Dial("tcp", target)
+func (p *Proxy) serve(client *net.TCPConn, target string, from net.IP, f Faults) {
+	var d net.Dialer
+	if from != nil {
+		d.LocalAddr = &net.TCPAddr{IP: from}
+	}
+	conn, err := d.Dial("tcp", target)
 	if err != nil {
 		reset(client) // as if it had refused the client itself
 		return

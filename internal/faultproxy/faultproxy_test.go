@@ -285,3 +285,21 @@ func TestDuplicate(t *testing.T) {
 	}
 	own(t, c).gets(string(big))
 }
+
+// TestFrom: the server sees the address that the test wants.
+func TestFrom(t *testing.T) {
+	r := newRig(t)
+	ip := net.IPv4(127, 0, 0, 2)
+	if l, err := net.Listen("tcp", "127.0.0.2:0"); err != nil {
+		t.Skip("this system has one loopback address only")
+	} else {
+		_ = l.Close()
+	}
+	r.From(ip)
+	client, server := r.both()
+	client.send("hello")
+	server.gets("hello")
+	if got := server.RemoteAddr().(*net.TCPAddr).IP; !got.Equal(ip) {
+		t.Fatalf("the server takes %s for the client", got)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -17,7 +19,7 @@ import (
 // to take more than a second.
 const Patience = 60 * time.Second
 
-// Main builds petrel, puts the path of the program into petrel, and runs the tests. It returns the exit code.
+// Main builds petrel, in the way of make build, puts the path of the program into petrel, and runs the tests. It returns the exit code.
 func Main(m *testing.M, petrel *string) int {
 	dir, err := os.MkdirTemp("", "petrel-test-")
 	if err != nil {
@@ -26,13 +28,20 @@ func Main(m *testing.M, petrel *string) int {
 	}
 	defer os.RemoveAll(dir)
 	*petrel = filepath.Join(dir, "petrel")
-	build := exec.Command("go", "build", "-o", *petrel, "github.com/petrelchat/petrel/cmd/petrel")
+	build := exec.Command("go", "build", "-trimpath", "-o", *petrel, "github.com/petrelchat/petrel/cmd/petrel")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "petrel does not build:", err)
 		return 1
 	}
 	return m.Run()
+}
+
+// Environ is the environment for petrel: without PETREL_LONG, which is for tests (make long), and which petrel would refuse as a
+// setting that it does not know.
+func Environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PETREL_LONG=") })
 }
 
 // Tool returns the absolute path of the first of some programs that is installed. Without any the test is skipped, in CI it

@@ -46,7 +46,9 @@ func Serve(t testing.TB, petrel string, args ...string) *Server {
 func (s *Server) Start() {
 	s.t.Helper()
 	args := append([]string{"serve", "--data", s.Data, "--mqtt", s.MQTT, "--http", s.HTTP}, s.args...)
-	s.Process = start(s.t, "petrel", exec.Command(s.petrel, args...))
+	cmd := exec.Command(s.petrel, args...)
+	cmd.Env = Environ()
+	s.Process = start(s.t, "petrel", cmd)
 	s.MQTT = Address(s.Line(func(l string) bool { return strings.Contains(l, "mqtt://") }))
 	s.HTTP = Address(s.Line(func(l string) bool { return strings.Contains(l, "http://") })) // said last
 }
@@ -91,6 +93,7 @@ func (s *Server) HostPort() (host, port string) {
 func (s *Server) Admin(stdin string, args ...string) string {
 	s.t.Helper()
 	cmd := exec.Command(s.petrel, append(args, "--data", s.Data)...)
+	cmd.Env = Environ()
 	cmd.Stdin, cmd.Stderr = strings.NewReader(stdin), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/petrelchat/petrel/chat"
@@ -53,6 +54,7 @@ type Command struct {
 	Call, Conv string // Start
 	Direct     bool   // Start
 	Key        string // Start: idempotency key
+	Retry      string // Start: what a retry is known by if there is no Key
 
 	ForDevice bool   // Decline: for this device only
 	Reason    string // Decline: "busy"; Hangup: "failed"
@@ -63,6 +65,7 @@ type Command struct {
 	To   string // Signal, FromSFU
 	Type string // Signal: offer, answer, candidates or negotiate
 	Hold *bool  // Signal, negotiate
+	Void bool   // Signal: nothing of it is to be passed on
 }
 
 // SFUParty is the party that the SFU has in every call that goes through it.
@@ -240,7 +243,7 @@ func (t *turn) startAgain(c *Command) error {
 
 // party is the party of whom the command is from. Its device is away if it does not hear what it is told.
 func (t *turn) party(c *Command) Party {
-	p := Party{ID: c.NewParty, User: c.User, Device: c.Device, Key: c.Key, Media: c.Media, Epoch: 1}
+	p := Party{ID: c.NewParty, User: c.User, Device: c.Device, Key: cmp.Or(c.Key, c.Retry), Media: c.Media, Epoch: 1}
 	if !c.HasMedia && c.Verb != Start {
 		p.Media = t.s.Media
 	}

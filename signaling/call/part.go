@@ -106,7 +106,7 @@ func (t *turn) signal(c *Command) error {
 	if t.s.Phase == Connecting {
 		t.connect(c, id)
 	}
-	if c.To != "" {
+	if c.To != "" && !c.Void {
 		t.add(Effect{Kind: PassOn, Party: c.To, From: id})
 	}
 	return nil

@@ -24,14 +24,18 @@ type guest struct {
 // guests remembers addresses, boundedly: when one generation is full the one before is forgotten. To be forgotten
 // takes away credit, and forgives failures, which somebody with 32,768 addresses did not need to begin with.
 type guests struct {
-	failures int
-
 	mu       sync.Mutex
+	failures int
 	now, old map[netip.Addr]*guest
 }
 
-func newGuests(failures int) *guests {
-	return &guests{failures: failures, now: make(map[netip.Addr]*guest)}
+func newGuests() *guests { return &guests{now: make(map[netip.Addr]*guest)} }
+
+// allow says how many wrong passwords an address may send in a minute that has sent none yet.
+func (g *guests) allow(failures int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failures = failures
 }
 
 // get is called with mu held.

@@ -76,6 +76,46 @@ func TestPermissionsAndChannelsAreLimited(t *testing.T) {
 	require.EqualValues(t, 1, g.Stats().Refused(Permissions))
 }
 
+// Other limits hold for what is asked for from then on, and end nothing.
+func TestLimitsChange(t *testing.T) {
+	g := newRig(t, func(o *Options) { o.Limits.TotalBandwidth = 0 })
+	quota := func(c *caller) bool { return codeOf(c.allocate()) == stun.CodeAllocQuotaReached }
+	a, b := g.caller("alice", "call1"), g.caller("alice", "call1")
+	a.mustAllocate()
+	b.mustAllocate()
+	name, secret := g.credentials("alice", "call1")
+	for range 2 {
+		g.callerWith("tcp", name, secret).do(stun.MethodBinding)
+	}
+	l := DefaultLimits()
+	l.AllocationsPerUser, l.Bandwidth, l.TotalBandwidth, l.Permissions, l.Channels, l.Connections, l.Failures = 1, 4000, 4000, 1, 1, 2, 1
+	require.NoError(t, g.SetLimits(l))
+	require.True(t, quota(g.caller("alice", "call1")))
+	require.Zero(t, codeOf(a.do(stun.MethodRefresh, lifetime(600))))
+	require.Zero(t, codeOf(b.do(stun.MethodRefresh, lifetime(600))))
+	g.caller("bob", "call1").mustAllocate()
+	peer := peerAt(t, "127.0.0.1")
+	require.Zero(t, codeOf(a.do(stun.MethodChannelBind, channel(0x4000), peerAddress(peer.LocalAddr().String()))))
+	require.Equal(t, stun.CodeForbidden, codeOf(a.do(stun.MethodCreatePermission, peerAddress("127.0.0.2:1"))))
+	for range 10 {
+		a.send(0x4000, make([]byte, 1000))
+	}
+	g.barrier()
+	require.Len(t, rest(peer), 1, "a quarter of a second of all, and no less than a packet")
+	refused := g.Stats().Refused(Connections)
+	c, err := net.Dial("tcp", g.Addr())
+	require.NoError(t, err)
+	defer c.Close() //nolint:errcheck
+	require.Eventually(t, func() bool { return g.Stats().Refused(Connections) == refused+1 }, patience, time.Millisecond)
+	require.Equal(t, stun.CodeBadRequest, codeOf(g.callerWith("udp", name, secret+"x").allocate()))
+	require.True(t, g.guests.throttled(netip.MustParseAddr("127.0.0.1"), g.o.Now()), "after one wrong password")
+	l.Channels = 0
+	require.ErrorContains(t, g.SetLimits(l), "limit is missing")
+	g.later(time.Hour)
+	require.NoError(t, g.SetLimits(DefaultLimits()))
+	g.caller("alice", "call1").mustAllocate()
+}
+
 // With a clock that stands still, exactly the burst passes, in each direction; a second later a second's worth.
 func TestBandwidthIsLimited(t *testing.T) {
 	const size = 1000
@@ -241,7 +281,8 @@ func TestConnectionsOfGuestsEnd(t *testing.T) {
 }
 
 func TestGuestsAreBounded(t *testing.T) {
-	g := newGuests(3)
+	g := newGuests()
+	g.allow(3)
 	now := time.Unix(1, 0)
 	for i := range 5 * guestsMax {
 		a := netip.AddrFrom4([4]byte{1, byte(i >> 16), byte(i >> 8), byte(i)})

@@ -99,7 +99,17 @@ func (o *Options) validate() error {
 	for _, a := range o.Public {
 		fault(!a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "", "%s can't be a public address", a)
 	}
-	l := o.Limits
+	return errors.Join(append(errs, o.Limits.validate())...)
+}
+
+// validate names all faults at once.
+func (l *Limits) validate() error {
+	var errs []error
+	fault := func(bad bool, what string) {
+		if bad {
+			errs = append(errs, errors.New("relay: "+what))
+		}
+	}
 	for _, n := range []int{l.Allocations, l.AllocationsPerUser, l.AllocationsPerAddress, l.Permissions, l.Channels, l.Connections, l.ConnectionsPerAddress, l.Failures} {
 		fault(n <= 0, "a limit is missing")
 	}

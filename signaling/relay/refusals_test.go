@@ -17,6 +17,7 @@ import (
 
 // Every kind of address that must not be reached through the server, by a real client.
 func TestPeersThatAreRefused(t *testing.T) {
+	needIPv6(t)
 	g := newRig(t, func(o *Options) {
 		o.Listen, o.AllowPeers = []string{"127.0.0.1:0", "[::1]:0"}, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/32")}
 	})
@@ -47,10 +48,11 @@ func TestPeersThatAreRefused(t *testing.T) {
 		"192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "240.0.0.1", "192.88.99.1", // special
 		"::ffff:10.0.0.1", "::ffff:127.0.0.2", "::ffff:169.254.169.254", // IPv4, mapped
 		"::", "::2", "::7f00:2", // unspecified, IPv4-compatible
-		"fc00::1", "fd00:2::1", "fe80::1", "fec0::1", "ff02::1", "ff0e::1", // private, link-local, multicast
-		"64:ff9b::a00:1", "64:ff9b::808:808", "64:ff9b:1::a00:1", // NAT64
+		"fc00::1", "fd00:2::1", "fdff::1", "fe80::1", "febf::1", "fec0::1", "ff01::1", "ff02::1", "ff05::2", "ff0e::1", // private, link-local, multicast
+		"64:ff9b::a00:1", "64:ff9b::7f00:1", "64:ff9b::808:808", "64:ff9b:1::a00:1", // NAT64
+		"::ffff:0:a00:1", "::ffff:0:7f00:1", // SIIT
 		"2002:a00:1::", "2002:7f00:1::1", "2002:808:808::1", // 6to4
-		"2001::1", "2001:db8::1", "100::1", "3fff::1", "5f00::1", // Teredo, special
+		"2001::1", "2001:0:7f00:1::1", "2001:2::1", "2001:20::1", "2001:db8::1", "100::1", "3fff::1", "5f00::1", // Teredo, special
 	} {
 		before := g.Stats().Refused(Peer)
 		require.Error(t, permit(peer), peer)
@@ -101,10 +103,16 @@ func TestPeersThatAreRefusedOnTheWire(t *testing.T) {
 
 // A permission is for an address; what may be sent to is looked at for each packet.
 func TestPermissionDoesNotOpenTheMachine(t *testing.T) {
-	g := newRig(t, func(o *Options) { o.AllowPeers = nil })
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		t.Run(host, func(t *testing.T) { permissionDoesNotOpen(t, listens(t, host)) })
+	}
+}
+
+func permissionDoesNotOpen(t *testing.T, host string) {
+	g := newRig(t, func(o *Options) { o.AllowPeers, o.Listen = nil, []string{net.JoinHostPort(host, "0")} })
 	c := g.caller("alice", "call1")
 	at := c.mustAllocate()
-	service := peerAt(t, "127.0.0.1")
+	service := peerAt(t, host)
 	to := service.LocalAddr().String()
 	require.Zero(t, codeOf(c.do(stun.MethodCreatePermission, peerAddress(to))), "other relayed sockets are at the same address")
 	m := stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication), peerAddress(to),
@@ -114,7 +122,7 @@ func TestPermissionDoesNotOpenTheMachine(t *testing.T) {
 	g.barrier()
 	require.Empty(t, rest(service))
 	require.EqualValues(t, 1, g.Stats().Refused(Peer))
-	require.Equal(t, "127.0.0.1", at.Addr().String())
+	require.Equal(t, host, at.Addr().String())
 }
 
 func TestCredentials(t *testing.T) {

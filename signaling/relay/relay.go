@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -29,7 +30,8 @@ type Relay struct {
 	o      Options
 	stats  Stats
 	guests *guests
-	total  *rate.Limiter // bandwidth of all; nil: unlimited
+	limits atomic.Pointer[Limits]
+	total  *rate.Limiter // bandwidth of all
 	own    atomic.Pointer[map[netip.Addr]bool]
 
 	// Set by Start, before anything reads them.
@@ -62,13 +64,37 @@ func New(o Options) (*Relay, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Relay{
-		o: o, guests: newGuests(o.Limits.Failures), done: make(chan struct{}), idle: make(chan struct{}),
+		o: o, guests: newGuests(), total: rate.NewLimiter(o.Limits.total()), done: make(chan struct{}), idle: make(chan struct{}),
 		perWho: make(map[string]int), perNet: make(map[netip.Addr]int), byAddr: make(map[netip.AddrPort]*relayed),
 	}
-	if n := o.Limits.TotalBandwidth; n > 0 {
-		r.total = rate.NewLimiter(rate.Limit(n), max(n/4, mtu))
-	}
+	r.limit(o.Limits)
 	return r, nil
+}
+
+// SetLimits puts other limits in force: what is there already stays, and keeps the bandwidth of its own that it began with.
+func (r *Relay) SetLimits(l Limits) error {
+	if err := l.validate(); err != nil {
+		return err
+	}
+	r.limit(l)
+	return nil
+}
+
+func (r *Relay) limit(l Limits) {
+	r.limits.Store(&l)
+	r.guests.allow(l.Failures)
+	now := r.o.Now()
+	every, burst := l.total()
+	r.total.SetBurstAt(now, burst)
+	r.total.SetLimitAt(now, every)
+}
+
+// total is the bandwidth of all, a quarter of a second of it at once.
+func (l *Limits) total() (every rate.Limit, burst int) {
+	if l.TotalBandwidth == 0 {
+		return rate.Inf, math.MaxInt32
+	}
+	return rate.Limit(l.TotalBandwidth), max(l.TotalBandwidth/4, mtu)
 }
 
 // Stats are the counters.
@@ -235,7 +261,7 @@ func (r *Relay) sweep() {
 	r.mu.Unlock()
 	now := r.o.Now()
 	for _, c := range all {
-		if !r.live(c.user, c.call) || now.Sub(c.since) >= r.o.Limits.Lifetime {
+		if !r.live(c.user, c.call) || now.Sub(c.since) >= r.limits.Load().Lifetime {
 			c.end()
 		}
 	}
@@ -243,7 +269,7 @@ func (r *Relay) sweep() {
 
 // reserve makes room for one more allocation of a user; give takes it back. The reason says why there is none.
 func (r *Relay) reserve(user string, from netip.Addr) (Reason, bool) {
-	l := r.o.Limits
+	l := r.limits.Load()
 	from = network(from)
 	r.mu.Lock()
 	defer r.mu.Unlock()

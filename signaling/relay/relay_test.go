@@ -21,6 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A real client relays both ways over each transport, all on one port.
 func TestRelaysOverEachTransport(t *testing.T) {
+	needIPv6(t)
 	server, roots := certificate(t)
 	g := newRig(t, func(o *Options) {
 		o.Listen, o.TLS = []string{"127.0.0.1:0", "[::1]:0"}, server
@@ -73,6 +74,7 @@ func TestRelaysOverEachTransport(t *testing.T) {
 }
 
 func TestServers(t *testing.T) {
+	needIPv6(t)
 	server, _ := certificate(t)
 	g := newRig(t, func(o *Options) {
 		o.Listen, o.TLS = []string{"127.0.0.1:0", "[::1]:0"}, server
@@ -155,18 +157,36 @@ func TestStartLeavesNothingOpen(t *testing.T) {
 	require.Empty(t, r.Addr())
 }
 
+// places are public addresses of a relay: of this machine, or not.
+func places() map[string]string {
+	return map[string]string{"here": "127.0.0.1", "behind a router": "203.0.113.7", "here, IPv6": "::1", "behind a router, IPv6": "2001:db8::7"}
+}
+
+// listens is where a relay with such a public address listens here.
+func listens(t *testing.T, public string) string {
+	t.Helper()
+	if netip.MustParseAddr(public).Is4() {
+		return "127.0.0.1"
+	}
+	needIPv6(t)
+	return "::1"
+}
+
 // Both sides are relayed here, though loopback is no peer otherwise: the relayed socket is reached, and nothing else.
 func TestRelayedToRelayed(t *testing.T) {
-	for name, public := range map[string]string{"here": "127.0.0.1", "behind a router": "203.0.113.7"} {
+	for name, public := range places() {
 		t.Run(name, func(t *testing.T) {
-			g := newRig(t, func(o *Options) { o.AllowPeers, o.Public = nil, []netip.Addr{netip.MustParseAddr(public)} })
+			host := listens(t, public)
+			g := newRig(t, func(o *Options) {
+				o.AllowPeers, o.Listen, o.Public = nil, []string{net.JoinHostPort(host, "0")}, []netip.Addr{netip.MustParseAddr(public)}
+			})
 			a, b := g.caller("alice", "call1"), g.caller("bob", "call1")
 			atA, atB := a.mustAllocate(), b.mustAllocate()
 			require.Equal(t, public, atA.Addr().String())
 			require.Zero(t, codeOf(a.do(stun.MethodChannelBind, channel(0x4000), peerAddress(atB.String()))))
 			require.Zero(t, codeOf(b.do(stun.MethodChannelBind, channel(0x4001), peerAddress(atA.String()))))
 
-			other := peerAt(t, "127.0.0.1") // a service of the machine
+			other := peerAt(t, host) // a service of the machine
 			service := netip.AddrPortFrom(atA.Addr(), uint16(other.LocalAddr().(*net.UDPAddr).Port))
 			require.Zero(t, codeOf(a.do(stun.MethodChannelBind, channel(0x4002), peerAddress(service.String()))))
 			a.send(0x4002, []byte("to the service"))
@@ -187,22 +207,26 @@ func TestRelayedToRelayed(t *testing.T) {
 
 // A service of this server that says so is a peer, at a public address that may be a router's, too.
 func TestServices(t *testing.T) {
-	for name, public := range map[string]string{"here": "127.0.0.1", "behind a router": "203.0.113.7"} {
+	for name, public := range places() {
 		t.Run(name, func(t *testing.T) {
-			sfu, other := echo(t, "127.0.0.1"), echo(t, "127.0.0.1")
+			host, elsewhere, beside := listens(t, public), "10.0.0.1:5000", "10.0.0.2:5000"
+			if host == "::1" {
+				elsewhere, beside = "[fd00:1::1]:5000", "[fd00:1::2]:5000"
+			}
+			sfu, other := echo(t, host), echo(t, host)
 			at := func(c *net.UDPConn) netip.AddrPort {
 				return netip.AddrPortFrom(netip.MustParseAddr(public), addrPort(c.LocalAddr()).Port())
 			}
 			g := newRig(t, func(o *Options) {
-				o.AllowPeers, o.Public = nil, []netip.Addr{netip.MustParseAddr(public)}
-				o.Services = func() []netip.AddrPort { return []netip.AddrPort{at(sfu), netip.MustParseAddrPort("10.0.0.1:5000")} }
+				o.AllowPeers, o.Listen, o.Public = nil, []string{net.JoinHostPort(host, "0")}, []netip.Addr{netip.MustParseAddr(public)}
+				o.Services = func() []netip.AddrPort { return []netip.AddrPort{at(sfu), netip.MustParseAddrPort(elsewhere)} }
 			})
 			c := g.caller("alice", "call1")
 			c.mustAllocate()
 			require.Zero(t, codeOf(c.do(stun.MethodChannelBind, channel(0x4000), peerAddress(at(other).String()))))
 			require.Zero(t, codeOf(c.do(stun.MethodChannelBind, channel(0x4001), peerAddress(at(sfu).String()))))
-			require.Zero(t, codeOf(c.do(stun.MethodCreatePermission, peerAddress("10.0.0.1:5000"))))
-			require.Equal(t, stun.CodeForbidden, codeOf(c.do(stun.MethodCreatePermission, peerAddress("10.0.0.2:5000"))))
+			require.Zero(t, codeOf(c.do(stun.MethodCreatePermission, peerAddress(elsewhere))))
+			require.Equal(t, stun.CodeForbidden, codeOf(c.do(stun.MethodCreatePermission, peerAddress(beside))))
 			c.send(0x4000, []byte("to another"))
 			c.send(0x4001, []byte("to the SFU"))
 			got, err := c.packet(patience)

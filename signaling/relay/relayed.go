@@ -104,7 +104,7 @@ type relayed struct {
 func newRelayed(r *Relay, c *net.UDPConn, f *family, at netip.AddrPort, owner string) *relayed {
 	const buffer = 256 << 10
 	_, _ = c.SetReadBuffer(buffer), c.SetWriteBuffer(buffer)
-	per := r.o.Limits.Bandwidth
+	per := r.limits.Load().Bandwidth
 	// A quarter of a second at once: a key frame.
 	limiter := func() *rate.Limiter { return rate.NewLimiter(rate.Limit(per), max(per/4, mtu)) }
 	conn := &relayed{UDPConn: c, r: r, f: f, at: at, since: r.o.Now(), in: limiter(), out: limiter(), permitted: make(map[netip.Addr]struct{})}
@@ -134,7 +134,7 @@ func (c *relayed) mayPermit(peer netip.Addr) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	_, has := c.permitted[peer]
-	return has || len(c.permitted) < c.r.o.Limits.Permissions
+	return has || len(c.permitted) < c.r.limits.Load().Permissions
 }
 
 func (c *relayed) permit(peer net.IP, on bool) {
@@ -205,7 +205,7 @@ func (c *relayed) ReadFrom(p []byte) (int, net.Addr, error) {
 
 func (c *relayed) spend(own *rate.Limiter, n int) bool {
 	now := c.r.o.Now()
-	if !own.AllowN(now, n) || c.r.total != nil && !c.r.total.AllowN(now, n) {
+	if !own.AllowN(now, n) || !c.r.total.AllowN(now, n) {
 		c.r.stats.refuse(Bandwidth)
 		return false
 	}

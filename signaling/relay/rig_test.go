@@ -72,6 +72,23 @@ func (g *rig) port() string {
 	return port
 }
 
+// host is where it listens.
+func (g *rig) host() string {
+	host, _, err := net.SplitHostPort(g.Addr())
+	require.NoError(g.t, err)
+	return host
+}
+
+// needIPv6 skips a test on machines without it.
+func needIPv6(t testing.TB) {
+	t.Helper()
+	c, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no ::1:", err)
+	}
+	_ = c.Close()
+}
+
 func (g *rig) at(host string) string { return net.JoinHostPort(host, g.port()) }
 
 // credentials are those that a device gets from Servers.
@@ -160,7 +177,11 @@ func (g *rig) caller(user, call string) *caller {
 }
 
 func (g *rig) callerWith(network, name, secret string) *caller {
-	conn, err := net.Dial(network, g.at("127.0.0.1"))
+	return g.callerAt(g.host(), network, name, secret)
+}
+
+func (g *rig) callerAt(host, network, name, secret string) *caller {
+	conn, err := net.Dial(network, g.at(host))
 	require.NoError(g.t, err)
 	g.t.Cleanup(func() { _ = conn.Close() })
 	return &caller{t: g.t, conn: conn, name: name, secret: secret}
@@ -312,10 +333,14 @@ func rest(c net.Conn) (all [][]byte) {
 // barrier returns when all packets that were sent before have been dealt with: one goroutine reads them in turn.
 func (g *rig) barrier() {
 	g.t.Helper()
+	from := barrierAddr
+	if netip.MustParseAddr(g.host()).Is6() {
+		from = netip.IPv6Loopback()
+	}
 	g.guests.mu.Lock()
-	g.guests.get(barrierAddr).answers = nil // as many as it takes
+	g.guests.get(from).answers = nil // as many as it takes
 	g.guests.mu.Unlock()
-	c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 9, 9, 9)}, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(g.at("127.0.0.1"))))
+	c, err := net.DialUDP("udp", &net.UDPAddr{IP: from.AsSlice()}, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(g.Addr())))
 	require.NoError(g.t, err)
 	defer c.Close() //nolint:errcheck
 	m := stun.MustBuild(stun.TransactionID, stun.BindingRequest)

@@ -117,7 +117,7 @@ func (l *tcpSocket) acceptAll() {
 // admit begins a connection, if there may be one more.
 func (l *tcpSocket) admit(raw net.Conn) {
 	from := addrPort(raw.RemoteAddr())
-	limits := l.t.r.o.Limits
+	limits := l.t.r.limits.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || len(l.conns) >= limits.Connections || l.perNet[network(from.Addr())] >= limits.ConnectionsPerAddress ||

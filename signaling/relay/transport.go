@@ -36,7 +36,10 @@ func newTransport(r *Relay, local netip.AddrPort) *transport {
 // start hands the socket to pion.
 func (t *transport) start() error {
 	cfg := turn.ServerConfig{
-		Realm: t.r.o.Realm, AuthHandler: t.authenticate, QuotaHandler: t.quota, LoggerFactory: t.log, InboundMTU: mtu,
+		// Whoever asks for no family gets IPv4, over IPv6 too (RFC 8656 section 7.2), so that the relayed addresses of two who can't see each
+		// other are of one family. Without IPv4 here it is that of the socket.
+		StrictAddressFamily: t.r.families[0] != nil,
+		Realm:               t.r.o.Realm, AuthHandler: t.authenticate, QuotaHandler: t.quota, LoggerFactory: t.log, InboundMTU: mtu,
 		EventHandler: turn.EventHandler{
 			OnAuth:              t.onAuth,
 			OnAllocationCreated: t.onCreated,
@@ -201,7 +204,7 @@ func (t *transport) mayBind(from netip.AddrPort, channel uint16) bool {
 		return true // pion refuses it
 	}
 	_, has := c.channels[channel]
-	return has || len(c.channels) < t.r.o.Limits.Channels
+	return has || len(c.channels) < t.r.limits.Load().Channels
 }
 
 // quiet is pion's log. It speaks of user names and addresses, and strangers can make it speak at any level.

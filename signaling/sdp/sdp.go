@@ -1,7 +1,7 @@
-// Package sdp looks at session descriptions (RFC 8866) and ICE candidates (RFC 8839) before they are passed on: begin
-// with Check and CheckCandidate. It does not negotiate anything. What passes has the shape and the size of what WebRTC
-// implementations write, so that a peer's parser meets nothing that only an attacker would send; the peer trusts it no
-// more for that.
+// Package sdp makes session descriptions (RFC 8866) and ICE candidates (RFC 8839) fit to be passed on: begin with Clean and
+// CheckCandidate, and Relayed and RelayedCandidate for whoever gives away no addresses. It does not negotiate anything. What passes
+// has the shape and the size of what WebRTC implementations write, and no attribute that is not known here, so that a peer's parser
+// meets nothing that only an attacker would send; the peer trusts it no more for that.
 //
 // No error holds anything of what was checked: addresses and keys are nobody's business but the peers'.
 package sdp
@@ -29,8 +29,9 @@ const MaxLine = 1024
 // MaxCandidate is the length of a candidate in bytes.
 const MaxCandidate = 512
 
-// Peer returns the bounds of what one party sends to another one.
-func Peer() Bounds { return Bounds{Bytes: 16 << 10, Lines: 400, Sections: 64} }
+// Peer returns the bounds of what one party sends to another one. A browser writes some 150 lines and 6 KB for each video that it may
+// send or get, with more for each codec that its device has.
+func Peer() Bounds { return Bounds{Bytes: 32 << 10, Lines: 1000, Sections: 64} }
 
 // SFU returns the bounds of what goes to or comes from an SFU, which has sections for everybody's media.
 func SFU() Bounds { return Bounds{Bytes: 128 << 10, Lines: 4000, Sections: 256} }
@@ -64,25 +65,34 @@ func Deflate(plain []byte) []byte {
 	return b.Bytes()
 }
 
-// Check reports what is wrong with a session description.
-func Check(sdp []byte, b Bounds) error {
-	if len(sdp) > b.Bytes {
-		return errors.New("it is longer than " + strconv.Itoa(b.Bytes) + " bytes")
+// Clean returns a session description without the attributes that are not known here. Whoever does not understand an attribute
+// ignores it (RFC 8866 section 5.13), so the description means to its receiver what it would mean to one of an older version, and a
+// browser that writes something new can go on calling. The result is text itself if there is nothing to leave out, and else has
+// memory of its own; cleaning it again changes nothing. An error says what else is wrong with the description.
+func Clean(text []byte, b Bounds) ([]byte, error) {
+	if len(text) > b.Bytes {
+		return nil, errors.New("it is longer than " + strconv.Itoa(b.Bytes) + " bytes")
 	}
 	c := checker{b: b}
-	for rest := string(sdp); rest != ""; {
-		line, after, ended := strings.Cut(rest, "\n")
+	for rest := string(text); rest != ""; {
+		whole := rest
+		line, after, _ := strings.Cut(rest, "\n")
 		rest = after
-		line = strings.TrimSuffix(line, "\r")
-		if line == "" && !ended {
-			break
-		}
+		whole = whole[:len(whole)-len(rest)]
 		c.n++
-		if err := c.line(line); err != nil {
-			return errors.New("line " + strconv.Itoa(c.n) + ": " + err.Error())
+		keep, err := c.line(strings.TrimSuffix(line, "\r"))
+		if err != nil {
+			return nil, errors.New("line " + strconv.Itoa(c.n) + ": " + err.Error())
 		}
+		c.take(whole, keep)
 	}
-	return c.end()
+	if err := c.end(); err != nil {
+		return nil, err
+	}
+	if !c.cut {
+		return text, nil
+	}
+	return []byte(c.out.String()), nil
 }
 
 type checker struct {
@@ -90,38 +100,49 @@ type checker struct {
 	n, sections         int
 	print, ufrag, pwd   bool // said at session level or for a section
 	origin, named, time bool
+	out                 strings.Builder // the lines that stay
+	cut                 bool            // one does not
 }
 
-func (c *checker) line(l string) error {
+func (c *checker) take(line string, keep bool) {
+	if keep {
+		c.out.WriteString(line)
+	} else {
+		c.cut = true
+	}
+}
+
+// line checks a line, without its end. keep is false if it says nothing that is known.
+func (c *checker) line(l string) (keep bool, err error) {
 	switch {
 	case c.n > c.b.Lines:
-		return errors.New("there are more than " + strconv.Itoa(c.b.Lines) + " lines")
+		return false, errors.New("there are more than " + strconv.Itoa(c.b.Lines) + " lines")
 	case len(l) > MaxLine:
-		return errors.New("it is longer than " + strconv.Itoa(MaxLine) + " bytes")
+		return false, errors.New("it is longer than " + strconv.Itoa(MaxLine) + " bytes")
 	case len(l) < 2 || l[1] != '=':
-		return errors.New("it is not of the form letter=value")
+		return false, errors.New("it is not of the form letter=value")
 	case !printable(l):
-		return errors.New("it has control characters")
+		return false, errors.New("it has control characters")
 	case c.n == 1 && l != "v=0":
-		return errors.New("it must be v=0") // RFC 8866 section 5.1
+		return false, errors.New("it must be v=0") // RFC 8866 section 5.1
 	}
 	value := l[2:]
 	switch l[0] {
 	case 'v':
 		if c.n != 1 {
-			return errors.New("v= comes once")
+			return false, errors.New("v= comes once")
 		}
 	case 'o', 's', 't':
-		return c.session(l[0], value)
+		return true, c.session(l[0], value)
 	case 'm':
-		return c.media(value)
+		return true, c.media(value)
 	case 'a':
 		return c.attribute(value)
 	case 'b', 'c', 'i':
 	default:
-		return errors.New("WebRTC sends no such line")
+		return false, errors.New("WebRTC sends no such line")
 	}
-	return nil
+	return true, nil
 }
 
 // session is a line of the description's head.
@@ -167,33 +188,33 @@ func (c *checker) media(value string) error {
 	return errors.New("the protocol of m= is none of WebRTC's: media must be encrypted")
 }
 
-func (c *checker) attribute(value string) error {
+func (c *checker) attribute(value string) (keep bool, err error) {
 	name, v, _ := strings.Cut(value, ":")
 	switch name {
 	case "fingerprint":
 		f := strings.Fields(v)
 		if len(f) != 2 || !hexPairs(f[1]) { // RFC 8122 section 5
-			return errors.New("a fingerprint is a hash function and pairs of hexadecimal digits")
+			return false, errors.New("a fingerprint is a hash function and pairs of hexadecimal digits")
 		}
 		c.print = true
 	case "ice-ufrag":
 		if !iceChars(v, 4) { // RFC 8839 section 5.4
-			return errors.New("ice-ufrag has 4 to 256 letters, digits, + and /")
+			return false, errors.New("ice-ufrag has 4 to 256 letters, digits, + and /")
 		}
 		c.ufrag = true
 	case "ice-pwd":
 		if !iceChars(v, 22) {
-			return errors.New("ice-pwd has 22 to 256 letters, digits, + and /")
+			return false, errors.New("ice-pwd has 22 to 256 letters, digits, + and /")
 		}
 		c.pwd = true
 	case "candidate":
-		return CheckCandidate(value)
+		return true, CheckCandidate(value)
+	case "crypto": // RFC 4568: who asks for this would not do with DTLS, and the keys of media are not for the server to see
+		return false, errors.New("keys come over DTLS, not with crypto")
 	default:
-		if !known(name) {
-			return errors.New("WebRTC sends no such attribute")
-		}
+		return known(name), nil
 	}
-	return nil
+	return true, nil
 }
 
 func (c *checker) end() error {
@@ -212,8 +233,7 @@ func (c *checker) end() error {
 	return nil
 }
 
-// known lists what Chromium, Firefox, WebKit and pion write beside what attribute looks at. SDES (crypto) is not among it: the keys of
-// media are not for the server to see.
+// known lists what Chromium, Firefox, WebKit and pion write beside what attribute looks at.
 func known(attribute string) bool {
 	switch attribute {
 	case "group", "msid-semantic", "extmap", "extmap-allow-mixed", "ice-lite", "ice-options", "ice-pacing", "setup", "tls-id", "identity",
@@ -311,7 +331,11 @@ func hexPairs(s string) bool {
 	return len(s)%3 == 2
 }
 
+// printable: what ends a line anywhere else than in SDP is none either.
 func printable(s string) bool {
+	if strings.ContainsAny(s, "\u2028\u2029") {
+		return false
+	}
 	for _, c := range []byte(s) {
 		if c < ' ' || c == 0x7f {
 			return false

@@ -13,6 +13,7 @@ const (
 	headroom   = 0.9              // of the estimate that is used
 	climbFirst = 5 * time.Second  // after a layer was taken back, until it is tried again,
 	climbMost  = 60 * time.Second // doubled each time up to this
+	dareEvery  = time.Second      // between two cameras that are shown although the estimate has no room for them
 )
 
 // arrange decides who is shown to whom, and at which layer. Whoever is shown already stays if there is room, so that pictures
@@ -131,6 +132,33 @@ func (p *party) budget(now time.Time) float64 {
 	return c.budget
 }
 
+// dare lets a party see the lowest layers of more cameras than the estimate has room for, one after the other, as long as what it is
+// sent arrives. Without that a camera could stay dark for good: an estimate grows only with what is sent.
+type dare struct {
+	beyond int // lowest layers that may be shown beyond the estimate
+	until  time.Time
+	pause  time.Duration
+}
+
+// check takes them back when the path is strained, and tries them again later and later.
+func (d *dare) check(strained bool, now time.Time) {
+	switch {
+	case strained && d.beyond > 0:
+		d.pause = min(climbMost, max(climbFirst, 2*d.pause))
+		d.beyond, d.until = 0, now.Add(d.pause)
+	case now.Sub(d.until) > climbMost:
+		d.pause = 0
+	}
+}
+
+// more allows another one, for a camera that is dark.
+func (d *dare) more(strained bool, now time.Time) {
+	if !strained && !now.Before(d.until) {
+		d.beyond++
+		d.until = now.Add(dareEvery)
+	}
+}
+
 // pick chooses the layers of the party's video: the lowest of each first, in the order of who matters, then better ones.
 func (p *party) pick(now time.Time) {
 	shown := p.shownVideo()
@@ -138,6 +166,9 @@ func (p *party) pick(now time.Time) {
 		return
 	}
 	left := p.budget(now)
+	strained := p.out.bwe.strained()
+	p.dares.check(strained, now)
+	used, dared, dark := 0.0, 0, false
 	chosen := make([]int, len(shown)) // index into alternatives; -1: nothing
 	alts := make([][]*layer, len(shown))
 	for i, o := range shown {
@@ -146,10 +177,22 @@ func (p *party) pick(now time.Time) {
 		if len(alts[i]) == 0 {
 			continue
 		}
-		if cost := float64(alts[i][0].rate.Load()); i == 0 || cost <= left {
-			chosen[i] = 0
+		cost := float64(alts[i][0].rate.Load())
+		switch wanted := p.limit == 0 || used+cost <= float64(p.limit); {
+		case i == 0 || cost <= left:
 			left -= cost
+		case wanted && dared < p.dares.beyond:
+			dared++
+			left = 0
+		default:
+			dark = dark || wanted
+			continue
 		}
+		chosen[i] = 0
+		used += cost
+	}
+	if dark {
+		p.dares.more(strained, now)
 	}
 	for i := range shown {
 		for chosen[i] >= 0 && chosen[i]+1 < len(alts[i]) {
@@ -186,13 +229,21 @@ func (p *party) shownVideo() []*slot {
 	return out
 }
 
-// alternatives are a track's layers that flow, the smallest first; before any flows, the first one is waited for.
+// alternatives are a track's layers that flow, the smallest first; before any flows, the first one is waited for. One that has just
+// begun, or ended, has no rate, and nobody is led to it while there are others.
 func (t *track) alternatives(now time.Time) []*layer {
-	var out []*layer
+	var out, still []*layer
 	for _, l := range t.layers {
-		if l.alive(now) {
+		switch {
+		case !l.alive(now):
+		case l.rate.Load() == 0:
+			still = append(still, l)
+		default:
 			out = append(out, l)
 		}
+	}
+	if len(out) == 0 {
+		out = still
 	}
 	if len(out) == 0 {
 		return t.layers[:1]
@@ -263,11 +314,17 @@ func (r *room) listen(now time.Time) {
 		return
 	}
 	r.louder = ids
-	b, _ := json.Marshal(map[string]any{"kind": "speakers", "parties": ids}) // strings always encode
+	b := r.speakers()
 	for _, p := range r.order {
 		if p.control != nil {
 			r.s.write(p.control, b, true)
 		}
 	}
 	r.arrange(now)
+}
+
+// speakers is the message about who speaks.
+func (r *room) speakers() []byte {
+	b, _ := json.Marshal(map[string]any{"kind": "speakers", "parties": r.louder}) // strings always encode
+	return b
 }

@@ -110,6 +110,9 @@ func (s *Server) opened(p *party, ch *datachannel.DataChannel, _ time.Time) {
 	p.control = ch
 	p.shown = ""
 	p.room.show(p)
+	if len(p.room.louder) > 0 {
+		s.write(ch, p.room.speakers(), true) // they are announced when they change
+	}
 }
 
 // passOn hands a message of one party to all others.

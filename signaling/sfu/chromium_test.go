@@ -10,10 +10,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/petrelchat/petrel/internal/petreltest"
 )
 
 // Two connections of a real browser: one sends a fake camera in three layers and a microphone, the other one gets them, first
-// with the best layer, then with little allowed.
+// with the best layer, then with little allowed. The fragment of the address says which codec the camera uses.
 const chromiumPage = `<!doctype html><script>
 const post = (path, v) => fetch(path, {method: "POST", body: JSON.stringify(v)});
 const log = v => post("/log", v);
@@ -42,16 +44,18 @@ const stat = async (pc, kind) => {
   for (const s of (await pc.getStats()).values()) if (s.type === "inbound-rtp" && s.kind === kind) return s;
   return {};
 };
+const codec = "video/" + location.hash.slice(1);
+const prefer = (t, c) => t.setCodecPreferences(c.getCapabilities("video").codecs.filter(x => x.mimeType === codec));
 (async () => {
   const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 1280, height: 720}});
   const ann = await join("ann", async pc => {
     pc.addTransceiver(media.getAudioTracks()[0], {direction: "sendonly"});
-    pc.addTransceiver(media.getVideoTracks()[0], {direction: "sendonly", sendEncodings: [
-      {rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150000}, {rid: "h", scaleResolutionDownBy: 2, maxBitrate: 400000}, {rid: "f", maxBitrate: 900000}]});
+    prefer(pc.addTransceiver(media.getVideoTracks()[0], {direction: "sendonly", sendEncodings: [
+      {rid: "q", scaleResolutionDownBy: 4, maxBitrate: 150000}, {rid: "h", scaleResolutionDownBy: 2, maxBitrate: 400000}, {rid: "f", maxBitrate: 900000}]}), RTCRtpSender);
   });
   const bob = await join("bob", async pc => {
     pc.addTransceiver("audio", {direction: "recvonly"});
-    pc.addTransceiver("video", {direction: "recvonly"});
+    prefer(pc.addTransceiver("video", {direction: "recvonly"}), RTCRtpReceiver);
   });
   await until("audio", async () => (await stat(bob, "audio")).packetsReceived > 50);
   await until("video", async () => (await stat(bob, "video")).framesDecoded > 10);
@@ -66,15 +70,20 @@ const stat = async (pc, kind) => {
   ann.data.send("hello");
   if (await said !== "\x03annhello") throw new Error("message");
   const end = await stat(bob, "video");
-  await post("/done", {ok: true, from: before.frameHeight, decoded: end.framesDecoded, lost: end.packetsLost, freezes: end.freezeCount, nack: end.nackCount, pli: end.pliCount});
+  const {mimeType} = (await bob.getStats()).get(end.codecId);
+  if (mimeType !== codec) throw new Error("it was " + mimeType);
+  await post("/done", {ok: true, codec: mimeType, from: before.frameHeight, decoded: end.framesDecoded, lost: end.packetsLost, freezes: end.freezeCount, nack: end.nackCount, pli: end.pliCount});
 })().catch(e => post("/done", {ok: false, error: String(e)}));
 </script>`
 
 func TestChromium(t *testing.T) {
-	bin, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("no chromium here")
+	bin := petreltest.Tool(t, "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+	for _, codec := range []string{"VP8", "H264"} {
+		t.Run(codec, func(t *testing.T) { inChromium(t, bin, codec) })
 	}
+}
+
+func inChromium(t *testing.T, bin, codec string) {
 	var mu sync.Mutex
 	answers := map[string]chan string{"ann": make(chan string, 8), "bob": make(chan string, 8)}
 	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(_, party, kind string, body []byte) {
@@ -114,9 +123,9 @@ func TestChromium(t *testing.T) {
 	if os.Getuid() == 0 {
 		args = append(args, "--no-sandbox")
 	}
-	cmd := exec.CommandContext(t.Context(), bin, append(args, web.URL)...)
+	cmd := exec.CommandContext(t.Context(), bin, append(args, web.URL+"/#"+codec)...)
 	if err := cmd.Start(); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	select {

@@ -25,6 +25,7 @@ type estimator struct {
 	attrs interceptor.Attributes
 	rate  float64
 	empty []byte // stands for a payload: only its length counts
+	path  strain
 }
 
 func newEstimator() *estimator { return &estimator{rate: firstEstimate} }
@@ -51,11 +52,12 @@ func (e *estimator) begin(id uint8, ssrcs []uint32, log logging.LoggerFactory) e
 	return nil
 }
 
-// sent notes a packet of so many bytes that went out with the header.
-func (e *estimator) sent(h *rtp.Header, size int) {
+// sent notes a packet of so many bytes that went out with the header and the transport-wide number.
+func (e *estimator) sent(h *rtp.Header, seq uint16, size int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.note != nil {
+		e.path.send(seq, size)
 		_, _ = e.note.Write(h, e.empty[:max(0, min(size, len(e.empty))-h.MarshalSize())], e.attrs)
 	}
 }
@@ -64,6 +66,7 @@ func (e *estimator) sent(h *rtp.Header, size int) {
 func (e *estimator) feedback(fb *rtcp.TransportLayerCC) {
 	e.mu.Lock()
 	g := e.gcc
+	e.path.report(fb)
 	e.mu.Unlock()
 	if g != nil {
 		_ = g.WriteRTCP([]rtcp.Packet{fb}, nil) // feedback that makes no sense says nothing
@@ -74,8 +77,14 @@ func (e *estimator) feedback(fb *rtcp.TransportLayerCC) {
 func (e *estimator) lost(f float64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.gcc == nil {
+		e.path.beats = 0
+		if f > strainLoss {
+			e.path.beats = strainBeats // a report is about a second
+		}
+	}
 	switch {
-	case f > 0.1:
+	case f > strainLoss:
 		e.rate = max(leastEstimate, e.rate*(1-0.5*f))
 	case f < 0.02:
 		e.rate = min(mostEstimate, e.rate*1.05)
@@ -90,6 +99,22 @@ func (e *estimator) now() int {
 		return e.gcc.GetTargetBitrate()
 	}
 	return int(e.rate)
+}
+
+// strained reports whether packets are lost or pile up on the way to the party.
+func (e *estimator) strained() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.path.holds()
+}
+
+// beat is to be called every 500 ms.
+func (e *estimator) beat() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gcc != nil {
+		e.path.beat()
+	}
 }
 
 // close ends its goroutines.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type hall struct {
 	s       *Server
 	mu      sync.Mutex
 	clients map[string]*client
+	frames  atomic.Int64 // that were sent
 }
 
 func newHall(t *testing.T, o Options) *hall {
@@ -359,10 +361,14 @@ func (c *client) send(tr webrtc.TrackLocal) *webrtc.RTPSender {
 
 // talk sends a frame every few milliseconds until the test ends. The payload is the client's name, then a number.
 func (c *client) talk(tr *webrtc.TrackLocalStaticRTP, level byte) {
+	c.talkEvery(5*time.Millisecond, tr, level)
+}
+
+func (c *client) talkEvery(pause time.Duration, tr *webrtc.TrackLocalStaticRTP, level byte) {
 	c.wg.Add(1)
 	go func() {
 		defer c.wg.Done()
-		tick := time.NewTicker(5 * time.Millisecond)
+		tick := time.NewTicker(pause)
 		defer tick.Stop()
 		for n := 0; ; n++ {
 			select {
@@ -370,7 +376,7 @@ func (c *client) talk(tr *webrtc.TrackLocalStaticRTP, level byte) {
 				return
 			case <-tick.C:
 			}
-			p := &rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: uint16(n), Timestamp: uint32(n * 240)}, Payload: opaque(c.id, n)}
+			p := &rtp.Packet{Header: rtp.Header{Version: 2, SequenceNumber: uint16(n), Timestamp: uint32(n * 240)}, Payload: opaque(c.id, int(c.h.frames.Add(1)))}
 			for _, s := range c.senders[:1] {
 				for _, e := range s.GetParameters().HeaderExtensions {
 					if e.URI == levelURI {

@@ -11,6 +11,8 @@ import (
 	"github.com/pion/stun/v4"
 	"github.com/pion/webrtc/v4"
 	"go.uber.org/goleak"
+
+	"github.com/petrelchat/petrel/signaling/sfu/sfuload"
 )
 
 // settle waits until cond holds for what Server.run owns.
@@ -131,15 +133,15 @@ func TestSilentPartyIsGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	l, err := newLean(s.Addrs()[0].String())
+	l, err := sfuload.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.conn.Close()
-	if err := s.Signal("c", "ann", "ann", "offer", []byte(l.offer(0))); err != nil {
+	defer l.Close()
+	if err := s.Signal("c", "ann", "ann", "offer", []byte(l.Offer(0))); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.connect(<-answers); err != nil {
+	if err := l.Connect(<-answers); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(patience)
@@ -157,12 +159,12 @@ func TestAddressFollowsTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	l, err := newLean(s.Addrs()[0].String())
+	conn, err := net.Dial("udp4", s.Addrs()[0].String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.conn.Close()
-	if err := s.Signal("c", "ann", "ann", "offer", []byte(l.offer(0))); err != nil {
+	defer conn.Close()
+	if err := s.Signal("c", "ann", "ann", "offer", []byte(plainOffer())); err != nil {
 		t.Fatal(err)
 	}
 	var p *party
@@ -188,17 +190,17 @@ func TestAddressFollowsTheClient(t *testing.T) {
 		n, err := c.Read(make([]byte, 1500))
 		return err == nil && n > 20
 	}
-	name := p.creds.ufrag + ":" + leanUfrag
+	name := p.creds.ufrag + ":" + sfuload.Ufrag
 	// A wrong password, a wrong name, then the right ones: only they are answered, and so come first.
-	ask(l.conn, "not the password", name, true)
-	ask(l.conn, p.creds.pwd, p.creds.ufrag+":other", true)
-	ask(l.conn, p.creds.pwd, "nobody:"+leanUfrag, true)
-	ask(l.conn, p.creds.pwd, name, true)
-	if !answered(l.conn) {
+	ask(conn, "not the password", name, true)
+	ask(conn, p.creds.pwd, p.creds.ufrag+":other", true)
+	ask(conn, p.creds.pwd, "nobody:"+sfuload.Ufrag, true)
+	ask(conn, p.creds.pwd, name, true)
+	if !answered(conn) {
 		t.Fatal("no answer to the right password")
 	}
 	first := p.via.Load()
-	if first == nil || first.key != l.conn.LocalAddr().(*net.UDPAddr).AddrPort() {
+	if first == nil || first.key != conn.LocalAddr().(*net.UDPAddr).AddrPort() {
 		t.Fatalf("packets go to %v", first)
 	}
 	other, err := net.Dial("udp4", s.Addrs()[0].String())

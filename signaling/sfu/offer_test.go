@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/petrelchat/petrel/chat"
+	"github.com/petrelchat/petrel/signaling/sfu/sfuload"
 )
 
 // plainOffer is an offer as a browser makes it, in short.
 func plainOffer() string {
-	l := &lean{print: strings.TrimSuffix(strings.Repeat("AB:", 32), ":")}
-	return l.offer(1)
+	return sfuload.Offer(strings.TrimSuffix(strings.Repeat("AB:", 32), ":"), 1)
 }
 
 func TestHostileOffersAreRefused(t *testing.T) {
@@ -40,9 +40,9 @@ func TestHostileOffersAreRefused(t *testing.T) {
 		"not bundled":           {strings.Replace(good, "BUNDLE 0 1", "BUNDLE 0", 1), "BUNDLE"},
 		"one mid twice":         {strings.Replace(good, "a=mid:1", "a=mid:0", 1), "mid"},
 		"a mid that breaks out": {strings.ReplaceAll(good, "a=mid:1", "a=mid:1 1"), "mid"},
-		"no ufrag":              {strings.ReplaceAll(good, "a=ice-ufrag:"+leanUfrag, "a=x"), "ice-ufrag"},
-		"a short password":      {strings.ReplaceAll(good, leanPwd, "short"), "ice-pwd"},
-		"a ufrag with a colon":  {strings.ReplaceAll(good, leanUfrag, "lean:frag"), "ice-ufrag"},
+		"no ufrag":              {strings.ReplaceAll(good, "a=ice-ufrag:"+sfuload.Ufrag, "a=x"), "ice-ufrag"},
+		"a short password":      {strings.ReplaceAll(good, sfuload.Pwd, "short"), "ice-pwd"},
+		"a ufrag with a colon":  {strings.ReplaceAll(good, sfuload.Ufrag, "lean:frag"), "ice-ufrag"},
 		"two fingerprints":      {strings.Replace(good, "AB:AB", "CD:AB", 1), "same"},
 		"a weak hash":           {strings.ReplaceAll(good, "sha-256", "md5"), "fingerprint"},
 		"a passive client":      {strings.ReplaceAll(good, "setup:actpass", "setup:passive"), "setup"},

@@ -49,6 +49,7 @@ type party struct {
 	control *datachannel.DataChannel
 	data    *datachannel.DataChannel
 	rungs   climb
+	dares   dare
 	shown   string // the last message about slots
 }
 

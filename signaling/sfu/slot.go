@@ -127,7 +127,7 @@ func (o *slot) rewrite(dst []byte, l *layer, pk *packet, now time.Time) []byte {
 	o.packets++
 	o.octets += uint32(len(pk.payload))
 	if x.twcc != 0 {
-		out.bwe.sent(&out.hdr, size)
+		out.bwe.sent(&out.hdr, pl.twcc, size)
 	}
 	return b
 }

@@ -27,6 +27,7 @@ func (s *Server) tick(w *writer, n int, now time.Time) {
 			}
 			if n%rateBeats == 0 {
 				p.measure()
+				p.out.bwe.beat()
 			}
 		}
 		if n%listenBeats == 0 {

@@ -92,12 +92,13 @@ func (c *client) roll(place *webrtc.RTPTransceiver, s *stage) {
 		case <-tick.C:
 		}
 		seq, ts, pic = seq+1, ts+1800, (pic+1)&0x7FFF
-		payload := make([]byte, max(16, s.bitrate/50/8))
+		payload := make([]byte, max(40, s.bitrate/50/8))
 		copy(payload, []byte{0x90, 0x80, 0x80 | byte(pic>>8), byte(pic), 1})
 		if s.key.Swap(false) {
 			payload[4] = 0
 		}
 		copy(payload[5:], s.rid)
+		copy(payload[8:], fmt.Sprintf("%s/%d/", c.id, c.h.frames.Add(1)))
 		p := &rtp.Packet{Header: rtp.Header{Version: 2, Marker: true, SequenceNumber: seq, Timestamp: ts}, Payload: payload}
 		for _, e := range place.Sender().GetParameters().HeaderExtensions {
 			switch {

@@ -19,6 +19,8 @@ type vp8Frames struct {
 	unit time.Duration // of time stamps
 	pts  uint64
 	held *frame // read ahead: a frame lasts until the next one
+
+	pixels int // of a picture, says the header
 }
 
 func (f *vp8Frames) rewind() error {
@@ -35,6 +37,7 @@ func (f *vp8Frames) rewind() error {
 			return errIVF
 		}
 	}
+	f.pixels = int(binary.LittleEndian.Uint16(h[12:])) * int(binary.LittleEndian.Uint16(h[14:]))
 	rate, scale := binary.LittleEndian.Uint32(h[16:]), binary.LittleEndian.Uint32(h[20:])
 	if rate == 0 || scale == 0 {
 		return errIVF

@@ -106,10 +106,13 @@ func (f *opusFrames) next() (frame, error) {
 			return frame{}, err
 		}
 		if d := opusDuration(p); d > 0 {
-			return frame{data: bytes.Clone(p), lasts: d, key: true}, nil
+			return frame{data: bytes.Clone(p), lasts: d, key: true, silent: len(p) <= silentMost}, nil
 		}
 	}
 }
+
+// silentMost is how long a packet is in which there is nothing, bytes: with DTX at most 2 (RFC 6716 §3.1), without it digital silence is 3.
+const silentMost = 3
 
 // opusDuration is how long a packet lasts, 0 if it is none (RFC 6716 §3.1, 3.2).
 func opusDuration(p []byte) time.Duration {

@@ -20,7 +20,8 @@ import (
 type Track interface {
 	ReadRTP() (*rtp.Packet, error)
 	Codec() webrtc.RTPCodecParameters
-	User() string
+	Party() string
+	User() string // "": not known, any more or yet
 	RequestKeyFrame()
 }
 
@@ -66,6 +67,7 @@ func (r *Recorder) Take(t Track) {
 		}
 	}()
 	var line sorter
+	last, whose := "", ""
 	for {
 		pkt, err := t.ReadRTP()
 		if err != nil {
@@ -74,9 +76,13 @@ func (r *Recorder) Take(t Track) {
 		if len(pkt.Payload) == 0 {
 			continue // padding
 		}
-		user := t.User()
-		if !chat.ValidUser(user) {
-			user = "somebody"
+		party, user := t.Party(), t.User()
+		switch {
+		case chat.ValidUser(user):
+		case last == "" || party != whose:
+			continue // through the SFU media may be ahead of the news who has come
+		default:
+			user = last // who has just left
 		}
 		f := files[user]
 		if f == nil {
@@ -86,6 +92,10 @@ func (r *Recorder) Take(t Track) {
 			}
 			files[user] = f
 		}
+		if user != last && !audio && last != "" {
+			t.RequestKeyFrame() // through the SFU: where one follows another, a file begins, or goes on, with a picture that stands for itself
+		}
+		last, whose = user, party
 		for _, pkt := range line.push(pkt) {
 			if err := f.WriteRTP(pkt); err != nil {
 				r.fail(err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,8 @@ type frame struct {
 	data  []byte
 	lasts time.Duration
 	key   bool // it stands for itself
+
+	silent bool // of audio: nobody is heard
 }
 
 // frames are read from a file; rewind comes first.
@@ -35,10 +38,31 @@ type frames interface {
 
 // Source is a track with what it plays. Play is for one goroutine at a time, all else for any.
 type Source struct {
-	track  *webrtc.TrackLocalStaticSample
+	track  *track
 	in     frames
 	close  func() error
+	pixels int         // of a picture
 	wanted atomic.Bool // a key frame
+}
+
+// track is a track that says how loud it is, as far as that can be seen without decoding: as speech, or not at all.
+type track struct {
+	*webrtc.TrackLocalStaticSample
+	silent atomic.Bool
+}
+
+// Levels of a packet of audio (RFC 6464): of speech, and of silence.
+const (
+	levelSpeech  = 30
+	levelSilence = 127
+)
+
+// AudioLevel implements calls.Leveler.
+func (t *track) AudioLevel() (level uint8, voice bool) {
+	if t.silent.Load() {
+		return levelSilence, false
+	}
+	return levelSpeech, true
 }
 
 // Tone is a test tone without an end, if it is played in a loop.
@@ -57,13 +81,66 @@ func OpenOgg(path string) (*Source, error) {
 }
 
 // OpenIVF opens an IVF file with VP8.
-func OpenIVF(path string) (*Source, error) {
+func OpenIVF(path string) (*Source, error) { return openIVF(path) }
+
+func openIVF(path string, options ...func(*webrtc.TrackLocalStaticRTP)) (*Source, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSource(&vp8Frames{in: f}, webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}, "video", f.Close)
-	return s, named(path, err)
+	in := &vp8Frames{in: f}
+	s, err := newSource(in, webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}, "video", f.Close, options...)
+	if err != nil {
+		return nil, named(path, err)
+	}
+	s.pixels = in.pixels
+	return s, nil
+}
+
+// rids name the layers of a picture, the smallest first.
+var rids = [...]string{"q", "h", "f"}
+
+// OpenLayers opens up to three IVF files with the same film in several sizes: layers of one picture, of which each receiver gets the one that fits. The
+// sources are in the order of their sizes, the smallest first, whatever the order of the files. All are to be played, with the same loop.
+func OpenLayers(paths ...string) ([]*Source, error) {
+	if len(paths) == 1 {
+		s, err := OpenIVF(paths[0])
+		if err != nil {
+			return nil, err
+		}
+		return []*Source{s}, nil
+	}
+	if len(paths) == 0 || len(paths) > len(rids) {
+		return nil, fmt.Errorf("a picture has one to %d files, one for each size", len(rids))
+	}
+	type file struct {
+		path   string
+		pixels int
+	}
+	var files []file
+	for _, path := range paths {
+		s, err := OpenIVF(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{path, s.pixels})
+		if err := s.Close(); err != nil {
+			return nil, named(path, err)
+		}
+	}
+	slices.SortStableFunc(files, func(a, b file) int { return a.pixels - b.pixels })
+	var all []*Source
+	for i, f := range files {
+		s, err := openIVF(f.path, webrtc.WithRTPStreamID(rids[i]))
+		if err != nil {
+			for _, s := range all {
+				err = errors.Join(err, s.Close())
+			}
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
 }
 
 func named(path string, err error) error {
@@ -77,21 +154,21 @@ func opus() webrtc.RTPCodecCapability {
 	return webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}
 }
 
-func newSource(in frames, c webrtc.RTPCodecCapability, kind string, end func() error) (*Source, error) {
+func newSource(in frames, c webrtc.RTPCodecCapability, kind string, end func() error, options ...func(*webrtc.TrackLocalStaticRTP)) (*Source, error) {
 	err := in.rewind()
 	if err == nil {
 		if _, err = in.next(); errors.Is(err, io.EOF) {
 			err = errors.New("there is nothing in it")
 		}
 	}
-	var track *webrtc.TrackLocalStaticSample
+	t := &track{}
 	if err == nil {
-		track, err = webrtc.NewTrackLocalStaticSample(c, kind, "petrel")
+		t.TrackLocalStaticSample, err = webrtc.NewTrackLocalStaticSample(c, kind, "petrel", options...)
 	}
 	if err != nil {
 		return nil, errors.Join(err, end())
 	}
-	return &Source{track: track, in: in, close: end}, nil
+	return &Source{track: t, in: in, close: end}, nil
 }
 
 // Track is what goes into calls.Local. It may be in several calls.
@@ -141,6 +218,7 @@ func (s *Source) Play(ctx context.Context, loop bool) error {
 			return nil
 		case <-timer.C:
 		}
+		s.track.silent.Store(f.silent)
 		if err := s.track.WriteSample(media.Sample{Data: f.data, Duration: f.lasts}); err != nil && !errors.Is(err, io.ErrClosedPipe) {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/petrelchat/petrel/client/internal/link"
 	"github.com/petrelchat/petrel/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // talker sends what has to be sent until all of it is answered, over however many connections it takes, and
@@ -131,8 +133,8 @@ func (k *talker) check() {
 func (k *talker) server(req string) string {
 	k.t.Helper()
 	for {
-		if _, err := k.Subscribe(within(k.t), []link.Filter{{Topic: "u/" + k.user + "/rpc"}}); err == nil {
-			if reply, err := k.Call(within(k.t), "history", []byte(req)); err == nil {
+		if _, err := k.Subscribe(servertest.Soon(k.t), []link.Filter{{Topic: "u/" + k.user + "/rpc"}}); err == nil {
+			if reply, err := k.Call(servertest.Soon(k.t), "history", []byte(req)); err == nil {
 				return string(reply)
 			}
 		}
@@ -145,9 +147,9 @@ func (k *talker) server(req string) string {
 func TestCutAtEveryByte(t *testing.T) {
 	s := serve(t)
 	s.meet("bob")
-	step := int64(1)
-	if testing.Short() {
-		step = 13
+	step := int64(7) // short form
+	if os.Getenv("PETREL_LONG") != "" {
+		step = 1
 	}
 	for _, up := range []bool{true, false} {
 		var workers sync.WaitGroup
@@ -255,7 +257,7 @@ func TestTakenOver(t *testing.T) {
 	p, at := s.between()
 	ana := open(t, at, "ana", func(o *link.Options) { o.Patience.BackoffMost = time.Hour })
 	ana.next("up")
-	if err := p.Duplicate(within(t)); err != nil {
+	if err := p.Duplicate(servertest.Soon(t)); err != nil {
 		t.Fatal(err)
 	}
 	down := ana.next("down")
@@ -275,9 +277,9 @@ func TestServerRestarts(t *testing.T) {
 	ana := open(t, at, "ana")
 	ana.next("up")
 	ana.subscribe("c/+/json")
-	s.stop()
+	s.Stop()
 	ana.next("down")
-	s.start()
+	s.Start()
 	p.Target(s.Addr("mqtt"))
 	if up := ana.next("up").session; !up.Present {
 		t.Fatal("the session is gone")

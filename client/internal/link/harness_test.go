@@ -3,82 +3,32 @@ package link_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/petrelchat/petrel/broker"
 	"github.com/petrelchat/petrel/broker/config"
 	"github.com/petrelchat/petrel/client/internal/link"
+	"github.com/petrelchat/petrel/internal/servertest"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds how long a test waits for what must come; it is no part of any assertion.
-const patience = 20 * time.Second
+const patience = servertest.Patience
 
 // server is a running broker.
 type server struct {
-	*broker.Server
-	t      testing.TB
-	cfg    config.Config
-	cancel context.CancelFunc
-	done   chan error
+	*servertest.Server
+	t testing.TB
 }
 
 // serve starts a dev server on free loopback ports.
 func serve(t testing.TB, change ...func(*config.Config)) *server {
 	t.Helper()
-	cfg := config.Default()
-	cfg.Data, cfg.Dev = t.TempDir(), true
-	cfg.MQTT[0].Addr, cfg.HTTP.Addr = "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Storage.MinFree, cfg.Storage.Reserve = 0, 0
-	for _, fn := range change {
-		fn(&cfg)
-	}
-	s := &server{t: t, cfg: cfg}
-	s.start()
-	t.Cleanup(s.stop)
-	return s
-}
-
-func (s *server) start() {
-	s.t.Helper()
-	ready := make(chan struct{})
-	srv, err := broker.New(broker.Options{Config: s.cfg, Log: slog.New(slog.DiscardHandler), OnReady: func() { close(ready) }})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.Server, s.cancel, s.done = srv, cancel, make(chan error, 1)
-	go func() { s.done <- srv.Run(ctx) }()
-	select {
-	case <-ready:
-	case err := <-s.done:
-		s.t.Fatal("the server ended:", err)
-	case <-time.After(patience):
-		s.t.Fatal("the server is not ready")
-	}
-}
-
-func (s *server) stop() {
-	if s.cancel == nil {
-		return
-	}
-	s.cancel()
-	s.cancel = nil
-	select {
-	case err := <-s.done:
-		if err != nil {
-			s.t.Error("the server ended with", err)
-		}
-	case <-time.After(patience):
-		s.t.Error("the server does not stop")
-	}
+	return &server{servertest.Serve(t, change...), t}
 }
 
 // at returns the address of a listener as a URL.
@@ -211,19 +161,13 @@ func (d *device) message() *link.Message {
 	return m
 }
 
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func (d *device) subscribe(filters ...string) {
 	d.t.Helper()
 	list := make([]link.Filter, len(filters))
 	for i, f := range filters {
 		list[i] = link.Filter{Topic: f, QoS: 1}
 	}
-	codes, err := d.Subscribe(within(d.t), list)
+	codes, err := d.Subscribe(servertest.Soon(d.t), list)
 	if err != nil {
 		d.t.Fatal("Subscribe:", err)
 	}
@@ -268,7 +212,7 @@ func (d *device) send(topic, payload string) link.Ack {
 // call makes a request that must succeed.
 func (d *device) call(method, req string) string {
 	d.t.Helper()
-	reply, err := d.Call(within(d.t), method, []byte(req))
+	reply, err := d.Call(servertest.Soon(d.t), method, []byte(req))
 	if err != nil || !strings.HasPrefix(string(reply), `{"ok"`) {
 		d.t.Fatalf("%s: %s, %v", method, reply, err)
 	}

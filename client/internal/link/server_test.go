@@ -13,6 +13,7 @@ import (
 	"github.com/petrelchat/petrel/client/internal/link"
 	"github.com/petrelchat/petrel/internal/faultproxy"
 	"github.com/petrelchat/petrel/internal/petreltest"
+	"github.com/petrelchat/petrel/internal/servertest"
 )
 
 // TestTransports talks over each kind of connection.
@@ -61,7 +62,7 @@ func TestTransports(t *testing.T) {
 			if reply := ana.call("conv.list", `{"limit":1}`); !strings.Contains(reply, `"head":`+seq) {
 				t.Fatalf("%s instead of head %s", reply, seq)
 			}
-			if err := bob.Probe(within(t)); err != nil {
+			if err := bob.Probe(servertest.Soon(t)); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -99,7 +100,7 @@ func TestBytesOfAReconnect(t *testing.T) {
 	if !alice.next("up").session.Present {
 		t.Fatal("the session is gone")
 	}
-	if err := p.Wait(within(t), func(s faultproxy.Stats) bool { return s.Down > before.Down }); err != nil {
+	if err := p.Wait(servertest.Soon(t), func(s faultproxy.Stats) bool { return s.Down > before.Down }); err != nil {
 		t.Fatal(err)
 	}
 	after := p.Stats()
@@ -210,7 +211,7 @@ func TestPipeline(t *testing.T) {
 		t.Fatal("not all were answered")
 	}
 	t.Logf("%.0f a second", n/time.Since(begun).Seconds())
-	if err := ana.Probe(within(t)); err != nil { // nothing comes after
+	if err := ana.Probe(servertest.Soon(t)); err != nil { // nothing comes after
 		t.Fatal(err)
 	}
 	mu.Lock()

@@ -24,7 +24,7 @@ import (
 // Options of a run; the tags are kong's. Zero values are not defaults: use Defaults, or kong.
 type Options struct {
 	Peers     []string `help:"Servers to measure, in this order: petrel, mosquitto, nats, nats-sync." default:"petrel"`
-	Scenarios []string `help:"Scenarios or prefixes of their names: pairs, rate, fanout, offline, waiting, idle, sessions, storm, bytes, plain, group-cost, history, sync-1000, busy, receipts, search, indexing, sdk-send, sdk-open, sdk-bytes; or all." default:"pairs,rate,fanout,offline,idle,bytes"`
+	Scenarios []string `help:"Scenarios or prefixes of their names: pairs, rate, fanout, offline, waiting, idle, sessions, storm, bytes, plain, group-cost, history, sync-1000, busy, receipts, search, indexing, sdk (sdk-send, sdk-open, sdk-bytes), calls (calls-setup, calls-bytes, calls-back, calls-silent, calls-switch, calls-ringing, calls-sfu); or all." default:"pairs,rate,fanout,offline,idle,bytes"`
 	Repeat    int      `help:"Repeats of each scenario, peers taking turns; the table shows medians." default:"1"`
 
 	Warmup   time.Duration `help:"Load before measuring starts." default:"2s"`
@@ -47,6 +47,14 @@ type Options struct {
 	Convs        int `help:"Conversations of sync-1000." default:"1000"`
 	SDKMessages  int `name:"sdk-messages" help:"Messages of sdk-send." default:"10000"`
 
+	Calls       int             `help:"Calls that ring at the same time in calls-ringing." default:"10000"`
+	CallDevices int             `help:"Devices of calls-back that were away, and calls of calls-silent." default:"100"`
+	CallTimes   int             `help:"Calls of calls-setup for each delay, and half the changes of network of calls-switch." default:"9"`
+	CallDelays  []time.Duration `help:"Delays each way of calls-setup." default:"50ms,150ms"`
+	CallAway    []time.Duration `help:"For how long devices of calls-back are away." default:"5s,30s"`
+	CallPickup  time.Duration   `help:"How long somebody takes to answer a call; five times that is between two changes of network." default:"1s"`
+	Forwarder   bool            `hidden:"" help:"Be the plain forwarder that calls-sfu compares with."`
+
 	Addr string `help:"Measure a server that runs already, at host:port, tls://host:port or unix:///path, instead of starting peers."`
 	Kind string `help:"What runs at --addr: petrel (in dev mode), plain (any other broker) or plain-v4 (one without MQTT 5)." enum:"petrel,plain,plain-v4" default:"petrel"`
 	PID  int    `help:"Process id of the server at --addr, for CPU and memory."`
@@ -65,8 +73,10 @@ func Defaults() Options {
 		Repeat: 1, Warmup: 2 * time.Second, Duration: 8 * time.Second, Limit: 90 * time.Second,
 		Pairs: 10, Window: 20, Rate: 400, Members: 500, FanoutWindow: 32, Offline: 100, Messages: 100_000,
 		Waiting: 1_000_000, Conns: 10_000, Sessions: 100_000,
-		Group: 5000, Busy: 1000, Log: 1_000_000, Convs: 1000, SDKMessages: 10_000, Kind: "petrel", Mosquitto: "mosquitto",
-		NATSDir: "bench/nats",
+		Group: 5000, Busy: 1000, Log: 1_000_000, Convs: 1000, SDKMessages: 10_000,
+		Calls: 10_000, CallDevices: 100, CallTimes: 9, CallDelays: []time.Duration{50 * time.Millisecond, 150 * time.Millisecond},
+		CallAway: []time.Duration{5 * time.Second, 30 * time.Second}, CallPickup: time.Second,
+		Kind: "petrel", Mosquitto: "mosquitto", NATSDir: "bench/nats",
 	}
 }
 
@@ -92,14 +102,20 @@ func (o Options) Validate() error {
 	positive("busy", o.Busy)
 	positive("convs", o.Convs)
 	positive("sdk-messages", o.SDKMessages)
+	positive("calls", o.Calls)
+	positive("call-devices", o.CallDevices)
+	positive("call-times", o.CallTimes)
+	if len(o.CallAway) == 0 || slices.Min(append(slices.Clone(o.CallDelays), o.CallAway...)) <= 0 {
+		errs = append(errs, errors.New("--call-delays and --call-away must be positive, and name at least one time to be away"))
+	}
 	if o.Group < 100 || o.Log < 200 {
 		errs = append(errs, errors.New("--group must be at least 100, --log at least 200"))
 	}
 	if o.Window > maxInFlight/4 {
 		errs = append(errs, fmt.Errorf("--window must be at most %d", maxInFlight/4))
 	}
-	if o.Duration <= 0 || o.Warmup < 0 || o.Limit <= 0 {
-		errs = append(errs, errors.New("--duration and --limit must be positive, --warmup not negative"))
+	if o.Duration <= 0 || o.Warmup < 0 || o.Limit <= 0 || o.CallPickup < 0 {
+		errs = append(errs, errors.New("--duration and --limit must be positive, --warmup and --call-pickup not negative"))
 	}
 	if o.Addr == "" && len(o.Peers) == 0 {
 		errs = append(errs, errors.New("--peers names no server"))
@@ -125,7 +141,12 @@ type Cmd struct {
 }
 
 // Run runs the bench.
-func (c *Cmd) Run(ctx context.Context, stdout io.Writer) error { return Run(ctx, c.Options, stdout) }
+func (c *Cmd) Run(ctx context.Context, stdout io.Writer) error {
+	if c.Forwarder {
+		return forward(os.Stdin, stdout)
+	}
+	return Run(ctx, c.Options, stdout)
+}
 
 // scenario is one kind of load. It is given a server that has just been started.
 type scenario struct {
@@ -175,6 +196,13 @@ func scenarios() []scenario {
 		{"sdk-send", (*runner).sending},
 		{"sdk-open", (*runner).opening},
 		{"sdk-bytes", (*runner).clientBytes},
+		{"calls-setup", (*runner).setup},
+		{"calls-bytes", (*runner).callBytes},
+		{"calls-back", (*runner).comingBack},
+		{"calls-silent", (*runner).silencing},
+		{"calls-switch", (*runner).switching},
+		{"calls-ringing", (*runner).ringing},
+		{"calls-sfu", (*runner).sfu},
 		{"bytes", (*runner).bytes},
 	}
 }

@@ -1,17 +1,23 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/petrelchat/petrel/signaling/sfu/sfuload"
 )
 
 func TestHistogramIsAccurate(t *testing.T) {
@@ -130,14 +136,105 @@ func TestReportShowsMediansRatiosAndGoals(t *testing.T) {
 	}
 }
 
+func TestGoalsAreOfScenarios(t *testing.T) {
+	seen := map[[2]string]bool{}
+	for _, g := range goals() {
+		if !slices.ContainsFunc(scenarios(), func(s scenario) bool { return s.name == g.scenario }) {
+			t.Errorf("there is no scenario %q, whose %q has a goal", g.scenario, g.metric)
+		}
+		if key := [2]string{g.scenario, g.metric}; seen[key] {
+			t.Errorf("%s: %s has two goals", g.scenario, g.metric)
+		} else {
+			seen[key] = true
+		}
+	}
+	if g, ok := goalOf("calls-setup", "round trips until the first media packet, 50ms each way"); !ok || g.value != 6 || !g.most {
+		t.Errorf("the goal of the setup is %+v", g)
+	}
+}
+
+// TestForward is the process that calls-sfu compares with.
+func TestForward(t *testing.T) {
+	in, orders := io.Pipe()
+	said, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- forward(in, out) }()
+	lines := bufio.NewScanner(said)
+	line := func() string {
+		t.Helper()
+		if !lines.Scan() {
+			t.Fatal("it says nothing more")
+		}
+		return lines.Text()
+	}
+	addr := line()
+	var all []*sfuload.Client
+	for range 3 {
+		c, err := sfuload.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.Dial(addr); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	sent := sfuload.Flood(all, 1000, 50*time.Millisecond)
+	// Each of the three packets by which it learns of the parties goes to those that it knows, each frame to the other two.
+	want := strconv.Itoa(3 + 3 + 3*sent)
+	for last := ""; last != want; {
+		fmt.Fprintln(orders)
+		if last = line(); len(last) > len(want) || len(last) == len(want) && last > want {
+			t.Fatalf("%s packets of %s", last, want)
+		}
+	}
+	orders.Close()
+	if err := <-ended; err != nil || sent == 0 {
+		t.Fatalf("%v; %d packets were sent", err, sent)
+	}
+}
+
+func TestSignalIsReadAgain(t *testing.T) {
+	const sdp = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\n"
+	for _, body := range []string{signal("p", "offer", sdp), `{"type":"offer","body":"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\n"}`} {
+		var m told
+		if err := json.Unmarshal([]byte(body), &m); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := m.description(); err != nil || got != sdp {
+			t.Errorf("%s: %q, %v", body, got, err)
+		}
+	}
+	var m told
+	if err := json.Unmarshal([]byte(`{"body":{"z":"AAAA"}}`), &m); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.description(); err == nil {
+		t.Errorf("rubbish is read as %q", got)
+	}
+}
+
+func TestMedianOfTimes(t *testing.T) {
+	for _, tc := range []struct {
+		in   []int64
+		want int64
+	}{{nil, 0}, {[]int64{3}, 3}, {[]int64{9, 1, 4}, 4}, {[]int64{8, 2, 4, 6}, 5}} {
+		if got := median(tc.in); got != tc.want {
+			t.Errorf("of %v: %d, want %d", tc.in, got, tc.want)
+		}
+	}
+}
+
 func TestValidateNamesAllFaults(t *testing.T) {
 	if err := Defaults().Validate(); err != nil {
 		t.Fatalf("the defaults: %v", err)
 	}
 	o := Defaults()
 	o.Pairs, o.Peers, o.Scenarios = 0, []string{"rabbit"}, []string{"nothing"}
+	o.Calls, o.CallAway = 0, []time.Duration{-time.Second}
 	err := o.Validate()
-	for _, want := range []string{"--pairs", `"rabbit"`, `"nothing"`} {
+	for _, want := range []string{"--pairs", `"rabbit"`, `"nothing"`, "--calls", "--call-away"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}

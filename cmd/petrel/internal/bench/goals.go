@@ -10,7 +10,7 @@ type goal struct {
 
 // goals as they were set for the durable core, and behind them those of conversations.
 func goals() []goal {
-	return []goal{
+	all := []goal{
 		{"pairs-64", "msg/s", 25_000, false},
 		{"pairs-64", "receiver p50", 10, true},
 		{"pairs-64", "receiver p99", 50, true},
@@ -45,6 +45,36 @@ func goals() []goal {
 		{"sdk-bytes", sdkReconnect, 70, true},
 		{"sdk-bytes", sdkReconnectTLS, 900, true},
 	}
+	return append(all, callGoals()...)
+}
+
+// callGoals are those of calls, at the sizes that the options have without flags.
+func callGoals() []goal {
+	o := Defaults()
+	all := []goal{
+		{"calls-back", ghostRings, 0, true},
+		{"calls-silent", silentP99, 300, true},
+		{"calls-silent", silentMax, 300, true},
+		{"calls-switch", switchTold, 3, true},
+		{"calls-ringing", "PUBACK p99", 250, true},
+		{"calls-ringing", "delivery p99", 250, true},
+	}
+	for _, side := range sides {
+		all = append(all, goal{"calls-bytes", signallingOf(side), 6 << 10, true})
+	}
+	for _, delay := range o.CallDelays {
+		all = append(all, goal{"calls-setup", roundTrips(firstPacket, delay), 6, true})
+	}
+	for _, away := range o.CallAway {
+		all = append(all, goal{"calls-back", rangSoon(away), 100, false})
+	}
+	for _, rate := range sfuRates() {
+		all = append(all, goal{"calls-sfu", sfuMetric(sfuCore, rate), 75_000, false}, goal{"calls-sfu", sfuMetric(sfuRatio, rate), 0.5, false})
+		if rate <= 75_000 {
+			all = append(all, goal{"calls-sfu", sfuMetric(sfuLost, rate), 0, true})
+		}
+	}
+	return all
 }
 
 func goalOf(scenario, metric string) (goal, bool) {

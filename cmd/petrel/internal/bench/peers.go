@@ -21,12 +21,13 @@ type peer struct {
 	command func(p place) (*exec.Cmd, error)
 }
 
-// place is where one server process lives. cert and key are empty for plain TCP.
+// place is where one server process lives. cert and key are empty for plain TCP; conf is more of petrel's configuration.
 type place struct {
 	dir       string
 	mqtt      int // port on 127.0.0.1
 	http      int
 	cert, key string
+	conf      string
 }
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
@@ -85,10 +86,15 @@ func (r *runner) petrelCommand(p place) (*exec.Cmd, error) {
 		bin = self
 	}
 	args := []string{"serve", "--dev", "--data", filepath.Join(p.dir, "data"), "--http", loopback(p.http)}
+	conf := p.conf
 	if p.cert == "" {
-		return exec.Command(bin, append(args, "--mqtt", loopback(p.mqtt))...), nil
+		args = append(args, "--mqtt", loopback(p.mqtt))
+	} else {
+		conf += fmt.Sprintf("mqtt:\n  - addr: %q\n    tls:\n      cert: %q\n      key: %q\n", loopback(p.mqtt), p.cert, p.key)
 	}
-	conf := fmt.Sprintf("mqtt:\n  - addr: %q\n    tls:\n      cert: %q\n      key: %q\n", loopback(p.mqtt), p.cert, p.key)
+	if conf == "" {
+		return exec.Command(bin, args...), nil
+	}
 	file := filepath.Join(p.dir, "petrel.yaml")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		return nil, err
