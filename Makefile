@@ -65,7 +65,7 @@ test: e2e-deps build fmt-check
 
 # The long forms of tests that make test runs short: random runs, cuts at every byte, killed programs, calls of five in browsers.
 long: e2e-deps build
-	PETREL_LONG=1 $(GO) test -count=1 -timeout 1h ./client/... ./broker/hub ./broker/plain ./broker/rpc ./chat ./examples
+	PETREL_LONG=1 $(GO) test -count=1 -timeout 1h ./client/... ./broker/hub ./broker/plain ./broker/rpc ./chat ./examples ./signaling/sfu
 
 check: fmt-check
 	$(GO) vet ./...

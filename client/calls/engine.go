@@ -32,6 +32,9 @@ func (o *Options) api() (*webrtc.API, error) {
 	s.LoggerFactory = silence{}
 	s.SetICETimeouts(disconnectedAfter, failedAfter, keepAlive)
 	s.SetDTLSInsecureSkipHelloVerify(true) // a round trip: ICE has proved the address already, by a secret that a cookie (RFC 6347 §4.2.1) does not have
+	s.SetSrflxAcceptanceMinWait(reflexiveWait)
+	s.SetPrflxAcceptanceMinWait(peerReflexiveWait)
+	s.SetRelayAcceptanceMinWait(relayWait)
 	s.SetIncludeLoopbackCandidate(o.Loopback)
 	if o.Tune != nil {
 		o.Tune(&s)
@@ -44,6 +47,14 @@ const (
 	disconnectedAfter = 3 * time.Second
 	failedAfter       = 15 * time.Second
 	keepAlive         = time.Second
+)
+
+// How long a better pair of addresses has to turn up before one of that kind is taken. pion's own (0.5, 1 and 2 s) are most of the time
+// that a call behind a NAT takes to be heard.
+const (
+	reflexiveWait     = 200 * time.Millisecond
+	peerReflexiveWait = 400 * time.Millisecond
+	relayWait         = time.Second
 )
 
 // fewCodecs keeps descriptions short: what everybody has.

@@ -28,7 +28,7 @@ func TestKilled(t *testing.T) {
 	}
 	stories := map[string]func(*killer) *story{"direct": direct, "group": group, "declined": declined, "cancelled": cancelled, "glare": glare}
 	r := random(t)
-	if os.Getenv("PETREL_LONG") != "" {
+	if long() {
 		for _, name := range slices.Sorted(maps.Keys(stories)) {
 			each(t, name, petrel, stories[name])
 		}
@@ -37,15 +37,23 @@ func TestKilled(t *testing.T) {
 		for range runs() {
 			t.Run("random/"+name, func(t *testing.T) {
 				s := stories[name](newKiller(t, petrel))
-				s.play(s.some(r, 2))
+				s.play(s.some(r, kills()))
 			})
 		}
 	}
 }
 
+// runs is how many random runs a story has, kills how often the server dies in one.
 func runs() int {
-	if os.Getenv("PETREL_LONG") != "" {
+	if long() {
 		return 5
+	}
+	return 1
+}
+
+func kills() int {
+	if long() {
+		return 2
 	}
 	return 1
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/transport/v4/vnet"
 	"github.com/pion/webrtc/v4"
+
+	"github.com/petrelchat/petrel/broker/config"
 )
 
 // country is a network of this process alone, with a network card for each device.
@@ -49,7 +51,8 @@ func on(n *vnet.Net) func(*Options) {
 
 // TestNewAddress: a device that comes into another network is heard, and hears, within three seconds.
 func TestNewAddress(t *testing.T) {
-	s, world := serve(t), newCountry(t)
+	// Without TURN, which nothing in the country reaches: its devices would wait for it.
+	s, world := serve(t, func(c *config.Config) { c.TURN.Enabled = "false" }), newCountry(t)
 	home, other := world.card("10.7.0.1"), world.card("10.7.0.2")
 	must(t, world.router.Start())
 	t.Cleanup(func() { must(t, world.router.Stop()) })

@@ -66,12 +66,9 @@ func newCard(t testing.TB, ip string) *vnet.Net {
 	return n
 }
 
-// newWorld makes a world whose chance is seeded. Time in it is real, so a machine that has none to spare has no room for it: make long.
+// newWorld makes a world whose chance is seeded. Time in it is real.
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
-	if !long() {
-		t.Skip("make long")
-	}
 	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), direct: make(map[[2]byte]int)}
 	w.claim(t)
 	w.server = serve(t, func(c *config.Config) {

@@ -177,9 +177,9 @@ func (p *party) pick(now time.Time) {
 		if len(alts[i]) == 0 {
 			continue
 		}
-		cost := float64(alts[i][0].rate.Load())
-		switch wanted := p.limit == 0 || used+cost <= float64(p.limit); {
-		case i == 0 || cost <= left:
+		cost, known := alts[i][0].cost(now)
+		switch wanted := p.limit == 0 || known && used+cost <= float64(p.limit); {
+		case i == 0 || wanted && cost <= left:
 			left -= cost
 		case wanted && dared < p.dares.beyond:
 			dared++

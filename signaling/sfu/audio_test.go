@@ -44,10 +44,10 @@ func TestAllHearAllOthers(t *testing.T) {
 
 func TestOpaquePayloadArrivesUnchangedAndInOrder(t *testing.T) {
 	h := newHall(t, Options{})
-	h.caller("ann", 30)
-	bob := h.caller("bob", 30)
+	bob := h.join("bob", clientOptions{setup: func(_ *webrtc.PeerConnection, c *client) { c.slot(webrtc.RTPCodecTypeAudio) }})
+	h.caller("ann", 30) // alone: frames are numbered through all who send any
 	bob.hears("ann")
-	var first, seqFirst int
+	var first, seqFirst, last int
 	var tsFirst uint32
 	for i := range 200 {
 		select {
@@ -59,7 +59,10 @@ func TestOpaquePayloadArrivesUnchangedAndInOrder(t *testing.T) {
 			}
 			if i == 0 {
 				first, seqFirst, tsFirst = n, int(g.pkt.SequenceNumber), g.pkt.Timestamp
+			} else if n <= last {
+				t.Fatalf("frame %d came after frame %d", n, last)
 			}
+			last = n
 			if uint16(n-first) != g.pkt.SequenceNumber-uint16(seqFirst) || uint32(n-first)*240 != g.pkt.Timestamp-tsFirst {
 				t.Fatalf("frame %d has number %d and time %d", n-first, g.pkt.SequenceNumber-uint16(seqFirst), g.pkt.Timestamp-tsFirst)
 			}

@@ -29,10 +29,10 @@ func gallery(cameras int, now time.Time) *party {
 	return p
 }
 
-// showing counts the slots in which there is something, or will be from its next key frame on.
+// showing counts the slots in which there is video, or will be from its next key frame on.
 func (p *party) showing() (n int) {
 	for _, o := range p.slots {
-		if o.cur.Load() != nil || o.next.Load() != nil {
+		if o.kind == video && (o.cur.Load() != nil || o.next.Load() != nil) {
 			n++
 		}
 	}
@@ -99,6 +99,47 @@ func TestALimitIsKeptWhateverArrives(t *testing.T) {
 	pass(p, &now, 10*dareEvery)
 	if n := p.showing(); n != 2 {
 		t.Fatalf("%d cameras are shown, and the limit has room for two", n)
+	}
+}
+
+// A camera that was never measured, or pauses, does not cost nothing: a limit holds before and meanwhile too.
+func TestALimitIsKeptWhateverIsMeasured(t *testing.T) {
+	now := time.Now()
+	p := gallery(4, now)
+	cameras := p.room.order[1:]
+	p.limit = 1
+	for _, q := range cameras {
+		for _, l := range q.tracks[0].layers {
+			l.rate.Store(0)
+		}
+	}
+	p.fill(video, now)
+	p.pick(now)
+	if n := p.showing(); n != 1 {
+		t.Fatalf("%d cameras are shown before any is measured, and the limit has room for none but the first", n)
+	}
+	p.limit = 300_000
+	for _, q := range cameras {
+		for _, l := range q.tracks[0].layers {
+			l.bytes.Store(145_000 / 8 / 2)
+		}
+		q.measure()
+	}
+	p.pick(now)
+	if n := p.showing(); n != 2 {
+		t.Fatalf("%d cameras are shown, and the limit has room for two", n)
+	}
+	for _, q := range cameras {
+		q.measure() // and nothing has come
+	}
+	pass(p, &now, 10*dareEvery)
+	if n := p.showing(); n != 2 {
+		t.Fatalf("%d cameras are shown while all pause, and the limit has room for two", n)
+	}
+	p.limit = 0
+	p.pick(now)
+	if n := p.showing(); n != 4 {
+		t.Fatalf("%d of 4 cameras are shown without a limit", n)
 	}
 }
 

@@ -94,6 +94,9 @@ func (p *party) measure() {
 				rate = (old + rate) / 2
 			}
 			l.rate.Store(rate)
+			if rate != 0 {
+				l.took.Store(rate)
+			}
 		}
 	}
 }

@@ -51,6 +51,7 @@ type layer struct {
 	rid string
 
 	rate    atomic.Int64 // bits per second, measured
+	took    atomic.Int64 // the last rate that was not 0
 	bytes   atomic.Int64 // since rate was measured
 	last    atomic.Int64 // ns of the last packet
 	wantKey atomic.Bool  // a key frame is to be asked for
@@ -116,6 +117,16 @@ func (l *layer) again(dst []byte, seq uint16, pl place, ssrc uint32, pts *[codec
 
 func (l *layer) alive(now time.Time) bool {
 	return now.UnixNano()-l.last.Load() < int64(deadLayer)
+}
+
+// cost is what showing the layer takes, in bits per second. A layer that pauses for a moment costs what it did; known: it was measured
+// once, and what it costs is no guess.
+func (l *layer) cost(now time.Time) (bits float64, known bool) {
+	rate, took := l.rate.Load(), l.took.Load()
+	if rate == 0 && l.alive(now) {
+		rate = took
+	}
+	return float64(rate), rate != 0 || took != 0
 }
 
 // stats are those of RFC 3550 §6.4 and A.3, and what is missed.
