@@ -150,12 +150,13 @@ func (c *Call) Accept(ctx context.Context, l Local) error {
 	})
 }
 
-// Decline refuses a call that rings: all devices of the user fall silent. reason is "busy" or "".
+// Decline refuses a call that rings: all devices of the user fall silent. reason is "busy" or "". What this device takes part in, by an Accept or a
+// Start of the same call, is not declined any more: that is refused as conflict.
 func (c *Call) Decline(ctx context.Context, reason string) error {
 	return c.leave(ctx, request{Reason: reason}, "decline", Declined)
 }
 
-// Silence lets the call ring on the user's other devices only.
+// Silence lets the call ring on the user's other devices only. It is refused like Decline.
 func (c *Call) Silence(ctx context.Context) error {
 	return c.leave(ctx, request{Device: true}, "decline", Declined)
 }
@@ -171,6 +172,10 @@ func (c *Call) leave(ctx context.Context, r request, verb, outcome string) error
 	err := c.do(ctx, func(done func(error)) {
 		if c.ended {
 			done(nil)
+			return
+		}
+		if verb == "decline" && c.party != "" { // the server would let it pass, and wait for this device's media
+			done(chat.Refuse(chat.Conflict, "this device takes part in the call: hang up"))
 			return
 		}
 		c.say(verb, r, func(_ client.CallAck, err error) { done(err) })

@@ -57,6 +57,30 @@ func TestToldAfterTheAnswer(t *testing.T) {
 	must(t, first.Hangup(soon(t)))
 }
 
+// TestJoinedIsNotDeclined: a call rings at a device that joins it by itself. Whoever silences what rings doesn't leave it.
+func TestJoinedIsNotDeclined(t *testing.T) {
+	s := serve(t)
+	ann, bob := s.device("ann", "a"), s.device("bob", "b")
+	conv := ann.group("crew", "bob")
+	first := ann.start(conv, Local{})
+	rung := bob.rings()
+	joined := bob.start(conv, Local{})
+	if rung != joined {
+		t.Fatal("what rings and what is joined are two calls")
+	}
+	for name, refuse := range map[string]func() error{
+		"silenced": func() error { return rung.Silence(soon(t)) }, "declined": func() error { return rung.Decline(soon(t), "") },
+	} {
+		if err := refuse(); !conflict(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	until(t, joined, "the roster", func(s Status) bool { return s.State == StateActive && len(s.Roster) == 2 })
+	must(t, joined.Hangup(soon(t)))
+	until(t, first, "alone", func(s Status) bool { return len(s.Roster) == 1 })
+	must(t, first.Hangup(soon(t)))
+}
+
 // TestStartedOnce: the answers to a start and to an acceptance get lost with the connection; both are said again, and there is one call.
 func TestStartedOnce(t *testing.T) {
 	s := serve(t)

@@ -181,8 +181,8 @@ func (d *desk) say(format string, args ...any) {
 
 // rings takes a call that rings during another one. Where nobody can type it is left to the user's other devices.
 func (d *desk) rings(other *calls.Call, typed bool) {
-	if other.Status().State != calls.StateRinging {
-		return // it is over, or this very call: in a group, who starts and joins is rung as well
+	if other.Status().State != calls.StateRinging || slices.ContainsFunc(d.calls, func(o *onDesk) bool { return o.call == other }) {
+		return // it is over, or this very call: who joins that of a group is rung as well, and the status says ringing until the server's word comes
 	}
 	busy := d.waiting != nil && d.waiting.Status().State == calls.StateRinging
 	if !typed || busy {
