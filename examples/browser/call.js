@@ -205,6 +205,7 @@ export class Call {
     try {
       const stream = await capture(this.media)
       if (!await this.#resume({ fresh: true, media: this.media })) return stop(stream)
+      for (const t of this.#early.splice(0)) if (t.party === this.party) this.#seq = Math.max(this.#seq, t.seq) // of connections that are no more
       this.#fresh = true
       this.joined(this.party, this.media, stream)
     } catch (err) {
@@ -358,8 +359,8 @@ export class Call {
   async #rebuild() {
     if (this.ended || !this.petrel.connected || performance.now() - this.#rebuilt < STALLED) return
     this.#rebuilt = performance.now()
-    for (const party of [...this.peers.keys()]) this.#drop(party)
     if (!await this.#resume({ fresh: true }) || this.ended) return
+    for (const party of [...this.peers.keys()]) this.#drop(party) // not before: they take what was said to them until now
     this.#fresh = true
     this.#reconcile()
   }
