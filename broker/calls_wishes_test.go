@@ -89,6 +89,7 @@ func TestAMutedConversationDoesNotRing(t *testing.T) {
 	log.pick("u/bob/events")
 	ana.does(call, "cancel", "")
 	ana.reaches("state ended")
+	log.ended("ana~bob", call, "ana", "cancelled")
 	bob.want("conv.mute", `{"conv":"ana~bob"}`)
 	bob.settle()
 	log.settle()
