@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,10 +133,13 @@ func inChromium(t *testing.T, bin, codec string) {
 		args = append(args, "--no-sandbox")
 	}
 	cmd := exec.CommandContext(t.Context(), bin, append(args, web.URL+"/#"+codec)...)
+	// Debian's program is a script, and a browser is many processes: all of the group are to end.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	defer func() { _ = cmd.Cancel(); _ = cmd.Wait() }()
 	select {
 	case got := <-done:
 		t.Log(got)
