@@ -34,6 +34,7 @@ func TestKeyFrame(t *testing.T) {
 		{webrtc.MimeTypeVP8, []byte{0x90, 0xF0, 0x81, 2, 3, 4, 0}, true}, {webrtc.MimeTypeVP8, []byte{0x90, 0xF0, 0x81, 2, 3, 4}, false},
 		{webrtc.MimeTypeVP8, nil, false},
 		{webrtc.MimeTypeH264, []byte{0x65, 1}, true}, {webrtc.MimeTypeH264, []byte{0x41, 1}, false}, {webrtc.MimeTypeH264, []byte{24, 0, 9, 0x67}, true},
+		{webrtc.MimeTypeH264, []byte{24, 0, 2, 9, 0x10, 0, 2, 0x67, 1}, true}, // behind a delimiter of access units
 		{webrtc.MimeTypeH264, []byte{28, 0x85}, true}, {webrtc.MimeTypeH264, []byte{28, 0x05}, false}, {webrtc.MimeTypeH264, []byte{0x65}, false},
 		{webrtc.MimeTypeAV1, []byte{1}, true},
 	} {
@@ -52,7 +53,7 @@ func FuzzVP8(f *testing.F) {
 		if ok != still || ok && now != (was+off)&0x7FFF || keyFrame(webrtc.MimeTypeVP8, b) != keyFrame(webrtc.MimeTypeVP8, out) {
 			t.Errorf("%x becomes %x", b, out)
 		}
-		_ = keyH264(b)
+		keyFrame(webrtc.MimeTypeH264, b)
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/pion/webrtc/v4"
 	"github.com/pion/webrtc/v4/pkg/media"
+
+	"github.com/petrelchat/petrel/internal/rtpvideo"
 )
 
 // camera films in up to three sizes, 25 frames a second each, and sends key frames only when somebody asks for them.
@@ -99,18 +101,18 @@ func (s *screen) watch(rt *RemoteTrack) {
 		if err != nil {
 			return
 		}
-		at, ok := headerVP8(pkt.Payload)
+		d, ok := rtpvideo.ReadVP8(pkt.Payload)
 		if !ok {
 			first = true
 			continue
 		}
-		what, _, _ := bytes.Cut(pkt.Payload[at+1:], []byte(";"))
+		what, _, _ := bytes.Cut(pkt.Payload[d.Size+1:], []byte(";"))
 		now, _ := pictureVP8(pkt.Payload)
 		if !first && pkt.SequenceNumber == seq+1 {
 			if now != (pic+1)&0x7FFF {
 				s.t.Errorf("behind picture %d of %s comes %d of %s", pic, last, now, what)
 			}
-			if string(what) != last && pkt.Payload[at]&1 != 0 {
+			if string(what) != last && pkt.Payload[d.Size]&1 != 0 {
 				s.t.Errorf("%s follows %s without a key frame", what, last)
 			}
 		}

@@ -1,6 +1,10 @@
 package sfu
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/petrelchat/petrel/internal/rtpvideo"
+)
 
 // codec is a codec that is forwarded. Payload types are each party's own.
 type codec uint8
@@ -84,118 +88,42 @@ func appendExts(dst []byte, pk *packet, pl place, x *exts) []byte {
 	return dst
 }
 
-// descriptor is VP8's payload descriptor. // RFC 7741 §4.2
-type descriptor struct {
-	start bool // of a frame's first partition
-	pic   int  // offset of the picture id, 0: none
-	long  bool // it has 15 bits
-	tl0   int  // offset of TL0PICIDX, 0: none
-	size  int
-}
-
-func readVP8(b []byte) (d descriptor, ok bool) {
-	if len(b) < 2 {
-		return d, false
-	}
-	d.start = b[0]&0x17 == 0x10
-	d.size = 1
-	if b[0]&0x80 == 0 {
-		return d, true
-	}
-	flags := b[1]
-	d.size = 2
-	if flags&0x80 != 0 {
-		if len(b) <= d.size {
-			return d, false
-		}
-		d.pic, d.long = d.size, b[d.size]&0x80 != 0
-		d.size++
-		if d.long {
-			d.size++
-		}
-	}
-	if flags&0x40 != 0 {
-		d.tl0 = d.size
-		d.size++
-	}
-	if flags&0x30 != 0 {
-		d.size++
-	}
-	return d, len(b) > d.size
-}
-
 // shiftVP8 moves the picture id and TL0PICIDX of a payload.
 func shiftVP8(b []byte, pic uint16, tl0 uint8) {
-	d, ok := readVP8(b)
+	d, ok := rtpvideo.ReadVP8(b)
 	if !ok {
 		return
 	}
 	switch {
-	case d.pic != 0 && d.long:
-		v := (binary.BigEndian.Uint16(b[d.pic:]) + pic) | 0x8000
-		binary.BigEndian.PutUint16(b[d.pic:], v)
-	case d.pic != 0:
-		b[d.pic] = (b[d.pic] + byte(pic)) & 0x7F
+	case d.ID != 0 && d.Long:
+		binary.BigEndian.PutUint16(b[d.ID:], (d.Picture(b)+pic)|0x8000)
+	case d.ID != 0:
+		b[d.ID] = (b[d.ID] + byte(pic)) & 0x7F
 	}
-	if d.tl0 != 0 {
-		b[d.tl0] += tl0
+	if d.TL0 != 0 {
+		b[d.TL0] += tl0
 	}
 }
 
 // pictureVP8 reads the picture id and TL0PICIDX, 0 where there is none.
 func pictureVP8(b []byte) (pic uint16, tl0 uint8) {
-	d, ok := readVP8(b)
+	d, ok := rtpvideo.ReadVP8(b)
 	if !ok {
 		return 0, 0
 	}
-	if d.pic != 0 {
-		if d.long {
-			pic = binary.BigEndian.Uint16(b[d.pic:]) & 0x7FFF
-		} else {
-			pic = uint16(b[d.pic])
-		}
+	if d.TL0 != 0 {
+		tl0 = b[d.TL0]
 	}
-	if d.tl0 != 0 {
-		tl0 = b[d.tl0]
-	}
-	return pic, tl0
+	return d.Picture(b), tl0
 }
 
 // keyFrame reports whether the packet begins a key frame, as far as can be seen.
 func keyFrame(pk *packet) bool {
-	b := pk.payload
 	switch pk.codec {
 	case vp8:
-		d, ok := readVP8(b)
-		return ok && d.start && b[d.size]&1 == 0 // RFC 6386 §9.1: bit 0 is 0 in a key frame
+		return rtpvideo.KeyVP8(pk.payload)
 	case h264:
-		return keyH264(b)
+		return rtpvideo.KeyH264(pk.payload)
 	}
 	return true
-}
-
-// keyH264 finds an IDR picture or a sequence parameter set, which stands before one. // RFC 6184 §5.2
-func keyH264(b []byte) bool {
-	const idr, sps, stapA, fuA = 5, 7, 24, 28
-	if len(b) < 2 {
-		return false
-	}
-	is := func(nal byte) bool { return nal&31 == idr || nal&31 == sps }
-	switch b[0] & 31 {
-	case stapA:
-		for b = b[1:]; len(b) > 2; {
-			n := int(binary.BigEndian.Uint16(b))
-			if is(b[2]) {
-				return true
-			}
-			if n+2 >= len(b) {
-				return false
-			}
-			b = b[2+n:]
-		}
-		return false
-	case fuA:
-		return b[1]&0x80 != 0 && is(b[1])
-	}
-	return is(b[0])
 }
