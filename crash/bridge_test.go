@@ -23,9 +23,7 @@ type bridge struct {
 	call  string
 	parts map[string]*part // by user: of those who are in
 
-	over    map[string]bool // calls that ended, and whether their event was seen
-	read    uint64
-	finals  int
+	log     callsLog
 	signals int
 }
 
@@ -45,7 +43,7 @@ const bridged = "bridge"
 const keptFor = 45_000
 
 func newBridge(w *world) *bridge {
-	b := &bridge{w: w, is: certain(""), over: make(map[string]bool), parts: make(map[string]*part), lives: make(map[*actor]int32)}
+	b := &bridge{w: w, is: certain(""), log: newCallsLog(w, bridged), parts: make(map[string]*part), lives: make(map[*actor]int32)}
 	for _, user := range []string{"kim", "lea", "max"} {
 		b.all = append(b.all, w.actor(user, "bridge", nil))
 	}
@@ -386,58 +384,19 @@ func (b *bridge) signal(a *actor, who string) {
 // end notes that the call is over.
 func (b *bridge) end() {
 	if b.call != "" {
-		b.over[b.call] = false
-		b.finals++
+		b.log.end(b.call)
 	}
 	b.is, b.call = certain(""), ""
 	clear(b.parts)
 }
 
-// check reads the log: each call that ended is there once, and no other but one of which no answer came.
+// check reads the log, and that retained tells of no call when there is none.
 func (b *bridge) check() {
 	r := b.w.reader(b.host.user)
 	defer r.close()
-	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		b.more(r)
-		missing := 0
-		for _, seen := range b.over {
-			if !seen {
-				missing++
-			}
-		}
-		if missing == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			b.w.t.Errorf("%v: %d group calls that ended are not in the log: %v", b.w, missing, b.over)
-			break
-		}
-	}
-	clear(b.over)
+	b.log.check(r)
 	r.subscribe("c/" + bridged + "/call")
 	if got := r.live["c/"+bridged+"/call"]; b.is.must("") && got != "" {
 		b.w.t.Errorf("%v: nobody calls, and retained is %s", b.w, got)
-	}
-}
-
-func (b *bridge) more(r *reader) {
-	var page struct {
-		Events []struct {
-			Seq  uint64
-			Kind string
-			Ext  struct{ Call string }
-		}
-	}
-	r.call("history", params{"conv": bridged, "after": b.read, "limit": 500}, &page)
-	for _, ev := range page.Events {
-		b.read = ev.Seq
-		if ev.Kind != "call" {
-			continue
-		}
-		seen, known := b.over[ev.Ext.Call]
-		if !known || seen {
-			b.w.t.Errorf("%v: the group call %s is in the log at %d: ended %v, seen before %v", b.w, ev.Ext.Call, ev.Seq, known, seen)
-		}
-		b.over[ev.Ext.Call] = true
 	}
 }

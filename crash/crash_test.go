@@ -315,7 +315,7 @@ func (w *world) summary() {
 	w.t.Logf("%d rounds: %d acknowledged, %d sent again, %d given up, %d refused, %d ticks, %d wills, %d cuts by clients; "+
 		"stored twice: %d (and %d ticks) after a crash, %d after a client's cut", *rounds, n.acked, n.resent, n.abandoned, n.refused, n.ticks, n.wills, w.cuts.Load(), n.doubles, n.doubleTicks, n.doublesCut)
 	w.t.Logf("%d copies, %d reports, %d posts and %d deliveries by webhooks (%d came again), %d bots, %d stays behind the curtain, %d calls, %d calls of a group with %d signals",
-		n.copies, n.reports, n.knocks, n.delivered, n.again, n.robots, n.stays, w.exchange.finals, w.bridge.finals, w.bridge.signals)
+		n.copies, n.reports, n.knocks, n.delivered, n.again, n.robots, n.stays, w.exchange.log.finals, w.bridge.log.finals, w.bridge.signals)
 	for id, c := range w.convs {
 		w.t.Logf("%s: %d events", id, len(c.log))
 	}

@@ -21,9 +21,7 @@ type exchange struct {
 	call  string // its id; "": there is none, or it is not known
 	acted int64  // ms, when something was last done about it
 
-	over   map[string]bool // calls that ended, and whether their event was seen
-	read   uint64          // seq up to which the log was checked
-	finals int
+	log callsLog
 }
 
 // stage is how far a call has come.
@@ -46,7 +44,7 @@ const (
 const silent = 20_000
 
 func newExchange(w *world) *exchange {
-	x := &exchange{w: w, is: certain(idle), over: make(map[string]bool)}
+	x := &exchange{w: w, is: certain(idle), log: newCallsLog(w, line)}
 	x.caller, x.callee = w.actor(dialler, "switch", x.play), w.actor(answerer, "switch", nil)
 	x.caller.again, x.callee.again = x.back, x.listen
 	return x
@@ -101,11 +99,8 @@ func (x *exchange) look(a *actor, body json.RawMessage) {
 }
 
 func (x *exchange) end() {
-	if _, ok := x.over[x.call]; !ok {
-		x.over[x.call] = false
-	}
+	x.log.end(x.call)
 	x.call = ""
-	x.finals++
 }
 
 // play does the next thing about the call.
@@ -191,52 +186,12 @@ func (x *exchange) publish(a *actor, topic, payload string) (ans answer, call st
 	return ans, call
 }
 
-// check reads the log: each call that ended is there once, and no other.
+// check reads the log. Before the first call has ended there is no conversation.
 func (x *exchange) check() {
-	r := x.w.reader(answerer)
-	defer r.close()
-	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		x.more(r)
-		missing := 0
-		for _, seen := range x.over {
-			if !seen {
-				missing++
-			}
-		}
-		if missing == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			x.w.t.Errorf("%v: %d calls that ended are not in the log: %v", x.w, missing, x.over)
-			break
-		}
-	}
-	for id := range x.over { // they are over for good
-		delete(x.over, id)
-	}
-}
-
-func (x *exchange) more(r *reader) {
-	var page struct {
-		Events []struct {
-			Seq  uint64
-			Kind string
-			Ext  struct{ Call string }
-		}
-	}
-	if x.finals == 0 {
+	if x.log.finals == 0 {
 		return
 	}
-	r.call("history", params{"conv": line, "after": x.read, "limit": 500}, &page)
-	for _, ev := range page.Events {
-		x.read = ev.Seq
-		if ev.Kind != "call" {
-			continue
-		}
-		seen, known := x.over[ev.Ext.Call]
-		if !known || seen {
-			x.w.t.Errorf("%v: the call %s is in the log at %d: ended %v, seen before %v", x.w, ev.Ext.Call, ev.Seq, known, seen)
-		}
-		x.over[ev.Ext.Call] = true
-	}
+	r := x.w.reader(answerer)
+	defer r.close()
+	x.log.check(r)
 }

@@ -18,8 +18,6 @@ func TestContractExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Service{}
-	s.SetLimits(Limits{})
 	in, n := false, map[string]int{}
 	for i, line := range strings.Split(string(doc), "\n") {
 		switch {
@@ -29,7 +27,7 @@ func TestContractExamples(t *testing.T) {
 			in = false
 		case in:
 			topic, payload, _ := strings.Cut(line, " ")
-			kind, err := s.example(strings.Split(topic, "/"), []byte(payload))
+			kind, err := example(strings.Split(topic, "/"), []byte(payload))
 			if err != nil {
 				t.Errorf("line %d: %s: %v", i+1, topic, err)
 			}
@@ -43,7 +41,8 @@ func TestContractExamples(t *testing.T) {
 	}
 }
 
-func (s *Service) example(topic []string, payload []byte) (string, error) {
+func example(topic []string, payload []byte) (string, error) {
+	const parties = 32 // MaxParties
 	exact := func(kind string, into any) (string, error) {
 		dec := json.NewDecoder(bytes.NewReader(payload))
 		dec.DisallowUnknownFields()
@@ -51,13 +50,13 @@ func (s *Service) example(topic []string, payload []byte) (string, error) {
 	}
 	switch {
 	case topic[0] == "k" && ValidCall(topic[1]) && topic[2] == "signal":
-		f, _, err := s.parse(payload, MaxSignal)
+		f, _, err := parse(payload, MaxSignal, parties)
 		if err == nil {
 			_, err = readSignal(f, false)
 		}
 		return "signal", err
 	case topic[0] == "k" && ValidCall(topic[1]) && Verb(topic[2]).Valid():
-		_, _, err := s.parse(payload, MaxPayload)
+		_, _, err := parse(payload, MaxPayload, parties)
 		return "verb", err
 	case len(topic) == 4 && topic[2] == "calls" && validParty(topic[3]):
 		return exact("passed on", &signalBody{})
@@ -69,7 +68,7 @@ func (s *Service) example(topic []string, payload []byte) (string, error) {
 	case topic[2] == "call" && bytes.Contains(payload, []byte(`"parties"`)):
 		return exact("roster", &rosterBody{})
 	case topic[2] == "call":
-		_, _, err := s.parse(payload, MaxPayload)
+		_, _, err := parse(payload, MaxPayload, parties)
 		return "start", err
 	}
 	return "", chat.Refuse(chat.BadRequest, "no topic of calls")

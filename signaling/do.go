@@ -58,7 +58,7 @@ func (s *Service) Do(x Session, id string, verb Verb, payload []byte, done func(
 		limit = MaxSignal
 	}
 	a := s.asked(x, done)
-	if err := a.read(s, payload, limit); err != nil {
+	if err := a.read(payload, limit); err != nil {
 		s.refuse(done, err)
 		return
 	}

@@ -39,9 +39,9 @@ type fields struct {
 	Body   json.RawMessage `json:"body"`
 }
 
-// parse reads a payload; nothing is the same as {}.
-func (s *Service) parse(payload []byte, limit int) (*fields, call.Media, error) {
-	f, parties := &fields{}, s.limits.Load().Parties
+// parse reads a payload of limit bytes at most, for a call that has room for so many parties; nothing is the same as {}.
+func parse(payload []byte, limit, parties int) (*fields, call.Media, error) {
+	f := &fields{}
 	if len(payload) > limit {
 		return nil, 0, chat.Refuse(chat.TooLarge, "the payload has at most %d bytes", limit)
 	}

@@ -34,11 +34,11 @@ func (s *Service) refuse(done func(Answer), err error) {
 const maxDevice = 256
 
 // read reads the payload.
-func (a *asked) read(s *Service, payload []byte, limit int) (err error) {
+func (a *asked) read(payload []byte, limit int) (err error) {
 	if len(a.d.Client) > maxDevice {
 		return chat.Refuse(chat.BadRequest, "a device calls with a client id of at most %d bytes", maxDevice)
 	}
-	a.f, a.media, err = s.parse(payload, limit)
+	a.f, a.media, err = parse(payload, limit, a.lim.Parties)
 	return err
 }
 
@@ -68,7 +68,7 @@ func (a *asked) answer(id string) func(*call.State, error) {
 // Start implements Calls. It may wait until the disk has caught up.
 func (s *Service) Start(x Session, conv string, p Packet, payload []byte, done func(Answer)) {
 	a := s.asked(x, done)
-	err := a.read(s, payload, MaxPayload)
+	err := a.read(payload, MaxPayload)
 	if err != nil {
 		s.refuse(done, err)
 		return

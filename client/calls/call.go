@@ -59,20 +59,22 @@ type owned struct {
 	vanishing bool      // it is being looked up what became of it
 	until     time.Time // it rings no longer
 
-	pending []*verb // what the server has not answered
-	peers   map[string]*peer
-	epochs  map[string]uint64    // the newest that was seen, by party
-	waits   map[string]time.Time // since when a party lacks a connection that it was to make
-	early   []*told              // signals from before connections could be made
-	ice     servers
-	heardAt time.Time // media of anybody
-	onlyAt  time.Time // signalling
-	vouched time.Time
-	rebuilt time.Time
-	backAt  time.Time // the connection, which is not the first
-	asked   time.Time // for signals, without a connection having ended
-	lastQ   totals
-	wg      sync.WaitGroup // readers of tracks, who asks for ICE servers
+	pending  []*verb // what the server has not answered
+	peers    map[string]*peer
+	epochs   map[string]uint64    // the newest that was seen, by party
+	waits    map[string]time.Time // since when a party lacks a connection that it was to make
+	early    []*told              // signals from before connections could be made
+	ice      servers
+	heardAt  time.Time // media of anybody
+	onlyAt   time.Time // signalling
+	vouched  time.Time
+	rebuilt  time.Time
+	here     string         // addresses of the device
+	hurried  time.Time      // the connection, which is away
+	backAt   time.Time      // the connection, which is not the first
+	asked    time.Time      // for signals, without a connection having ended
+	measured time.Time      // when quality was
+	wg       sync.WaitGroup // readers of tracks, who asks for ICE servers
 }
 
 func newCall(m *Manager, conv string, l Local) *Call {

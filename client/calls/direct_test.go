@@ -29,10 +29,7 @@ func TestCall(t *testing.T) {
 	va, vb := newVoice(t, "ann"), newVoice(t, "bob")
 	a, b := pair(t, ann, bob, va, vb)
 	until(t, a, "active", func(s Status) bool { return s.State == StateActive && s.Quality.RTT > 0 && s.Quality.Received > 0 })
-	must(t, b.Hangup(soon(t)))
-	if got := over(t, a); got != Answered {
-		t.Errorf("the call was %s", got)
-	}
+	farewell(t, b, a)
 	if got := over(t, b); got != Answered {
 		t.Errorf("the call was %s", got)
 	}
@@ -202,10 +199,7 @@ func TestServerRestarts(t *testing.T) {
 	}
 	va.hears(5, "bob")
 	vb.hears(5, "ann")
-	must(t, a.Hangup(soon(t)))
-	if got := over(t, b); got != Answered {
-		t.Errorf("the call was %s", got)
-	}
+	farewell(t, a, b)
 }
 
 // TestConnectionsCut: nobody has signalling for a while, and one of the verbs was said meanwhile.

@@ -83,7 +83,16 @@ func (s *server) deviceAt(addr, user, name string, change ...func(*Options)) *de
 	return openDevice(s.t, s.Log, addr, user, name, change...)
 }
 
+// openDevice opens a client that has no patience with a server that is away.
 func openDevice(t testing.TB, out io.Writer, addr, user, name string, change ...func(*Options)) *device {
+	t.Helper()
+	d := openPatient(t, out, addr, user, name, change...)
+	go servertest.Hurry(d.Client)
+	return d
+}
+
+// openPatient opens a client as programs have it.
+func openPatient(t testing.TB, out io.Writer, addr, user, name string, change ...func(*Options)) *device {
 	t.Helper()
 	st := memory.New()
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("user", user, "device", name)
@@ -99,7 +108,6 @@ func openDevice(t testing.TB, out io.Writer, addr, user, name string, change ...
 	}
 	m, err := New(c, o)
 	must(t, err)
-	go servertest.Hurry(c)
 	d := &device{c, m, t}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -156,6 +164,15 @@ func until(t testing.TB, c *Call, what string, ok func(Status) bool) Status {
 func over(t testing.TB, c *Call) string {
 	t.Helper()
 	return until(t, c, "the end", func(s Status) bool { return s.State == StateEnded }).Outcome
+}
+
+// farewell ends a call in which both have talked: one hangs up, and the other is told so.
+func farewell(t testing.TB, by, other *Call) {
+	t.Helper()
+	must(t, by.Hangup(soon(t)))
+	if got := over(t, other); got != Answered {
+		t.Errorf("the call was %s", got)
+	}
 }
 
 // voice is a source of frames that are told apart, and a sink that checks them.

@@ -25,9 +25,6 @@ type stream struct {
 	jitter        time.Duration
 }
 
-// totals are those of the second before.
-type totals struct{ at time.Time }
-
 // tally adds up what came in a second.
 type tally struct {
 	bytes         uint64
@@ -59,8 +56,8 @@ func (c *Call) measure(now time.Time) {
 	var rtts time.Duration
 	var n int
 	var all tally
-	span := now.Sub(c.lastQ.at)
-	fresh := c.lastQ.at.IsZero() || span <= 0
+	span := now.Sub(c.measured)
+	fresh := c.measured.IsZero() || span <= 0
 	c.quality = make(map[string]Quality, len(c.state.Parties))
 	for _, p := range c.peers {
 		if !p.up && !p.ever {
@@ -93,7 +90,7 @@ func (c *Call) measure(now time.Time) {
 	if !fresh {
 		c.adapt(now, span)
 	}
-	c.lastQ.at = now
+	c.measured = now
 	if n > 0 {
 		q.RTT = rtts / time.Duration(n)
 	}

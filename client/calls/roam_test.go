@@ -21,10 +21,7 @@ func TestMovesBehindNAT(t *testing.T) {
 	until(t, a, "the relay", func(s Status) bool { return s.Quality.Relayed })
 	ann.hears(20, "bob")
 	bob.hears(20, "ann")
-	must(t, b.Hangup(soon(t)))
-	if got := over(t, a); got != Answered {
-		t.Errorf("the call was %s", got)
-	}
+	farewell(t, b, a)
 }
 
 // TestSilentSignalling: nobody has signalling for longer than silence of everything would end a call. Media flow, so it does not end.
@@ -61,10 +58,7 @@ func TestSilentSignalling(t *testing.T) {
 	}
 	ann.hears(20, "bob")
 	bob.hears(20, "ann")
-	must(t, a.Hangup(soon(t)))
-	if got := over(t, b); got != Answered {
-		t.Errorf("the call was %s", got)
-	}
+	farewell(t, a, b)
 }
 
 // TestFiveInTheWorld: five behind all kinds of NATs, with late and lost packets; one is without signalling while the call becomes one through the SFU,

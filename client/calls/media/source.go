@@ -81,15 +81,13 @@ func OpenOgg(path string) (*Source, error) {
 }
 
 // OpenIVF opens an IVF file with VP8.
-func OpenIVF(path string) (*Source, error) { return openIVF(path) }
-
-func openIVF(path string, options ...func(*webrtc.TrackLocalStaticRTP)) (*Source, error) {
+func OpenIVF(path string) (*Source, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	in := &vp8Frames{in: f}
-	s, err := newSource(in, webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}, "video", f.Close, options...)
+	s, err := newSource(in, vp8(), "video", f.Close)
 	if err != nil {
 		return nil, named(path, err)
 	}
@@ -102,43 +100,33 @@ var rids = [...]string{"q", "h", "f"}
 
 // OpenLayers opens up to three IVF files with the same film in several sizes: layers of one picture, of which each receiver gets the one that fits. The
 // sources are in the order of their sizes, the smallest first, whatever the order of the files. All are to be played, with the same loop.
-func OpenLayers(paths ...string) ([]*Source, error) {
-	if len(paths) == 1 {
-		s, err := OpenIVF(paths[0])
-		if err != nil {
-			return nil, err
-		}
-		return []*Source{s}, nil
-	}
+func OpenLayers(paths ...string) (all []*Source, err error) {
 	if len(paths) == 0 || len(paths) > len(rids) {
 		return nil, fmt.Errorf("a picture has one to %d files, one for each size", len(rids))
 	}
-	type file struct {
-		path   string
-		pixels int
-	}
-	var files []file
-	for _, path := range paths {
-		s, err := OpenIVF(path)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, file{path, s.pixels})
-		if err := s.Close(); err != nil {
-			return nil, named(path, err)
-		}
-	}
-	slices.SortStableFunc(files, func(a, b file) int { return a.pixels - b.pixels })
-	var all []*Source
-	for i, f := range files {
-		s, err := openIVF(f.path, webrtc.WithRTPStreamID(rids[i]))
+	defer func() {
 		if err != nil {
 			for _, s := range all {
 				err = errors.Join(err, s.Close())
 			}
-			return nil, err
+			all = nil
+		}
+	}()
+	for _, path := range paths {
+		s, err := OpenIVF(path)
+		if err != nil {
+			return all, err
 		}
 		all = append(all, s)
+	}
+	if len(all) == 1 {
+		return all, nil // no layers
+	}
+	slices.SortStableFunc(all, func(a, b *Source) int { return a.pixels - b.pixels })
+	for i, s := range all {
+		if s.track, err = newTrack(vp8(), "video", webrtc.WithRTPStreamID(rids[i])); err != nil {
+			return all, err
+		}
 	}
 	return all, nil
 }
@@ -154,16 +142,25 @@ func opus() webrtc.RTPCodecCapability {
 	return webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}
 }
 
-func newSource(in frames, c webrtc.RTPCodecCapability, kind string, end func() error, options ...func(*webrtc.TrackLocalStaticRTP)) (*Source, error) {
+func vp8() webrtc.RTPCodecCapability {
+	return webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}
+}
+
+func newTrack(c webrtc.RTPCodecCapability, kind string, options ...func(*webrtc.TrackLocalStaticRTP)) (*track, error) {
+	t, err := webrtc.NewTrackLocalStaticSample(c, kind, "petrel", options...)
+	return &track{TrackLocalStaticSample: t}, err
+}
+
+func newSource(in frames, c webrtc.RTPCodecCapability, kind string, end func() error) (*Source, error) {
 	err := in.rewind()
 	if err == nil {
 		if _, err = in.next(); errors.Is(err, io.EOF) {
 			err = errors.New("there is nothing in it")
 		}
 	}
-	t := &track{}
+	var t *track
 	if err == nil {
-		t.TrackLocalStaticSample, err = webrtc.NewTrackLocalStaticSample(c, kind, "petrel", options...)
+		t, err = newTrack(c, kind)
 	}
 	if err != nil {
 		return nil, errors.Join(err, end())

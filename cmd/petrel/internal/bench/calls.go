@@ -252,16 +252,20 @@ func (c *card) options() calls.Options {
 	}
 }
 
-// apart starts a server like s without TURN: devices in a country can't reach it, and would wait for it. At --addr s itself has to do.
-func (r *runner) apart(ctx context.Context, s *server) (*server, func() error, error) {
-	if s.command == nil {
-		return s, func() error { return nil }, nil
+// apart measures with a server like s without TURN: devices in a country can't reach it, and would wait for it. At --addr s itself has to do.
+func (r *runner) apart(ctx context.Context, s *server, measure func(*crew, *server) (Result, error)) (res Result, err error) {
+	if !s.petrel {
+		return conversationsOnly(), nil
 	}
-	other, err := r.startIn(ctx, s.peer, place{conf: "turn:\n  enabled: false\n"})
-	if err != nil {
-		return nil, nil, err
+	if s.command != nil {
+		if s, err = r.startIn(ctx, s.peer, place{conf: "turn:\n  enabled: false\n"}); err != nil {
+			return res, err
+		}
+		defer func() { err = errors.Join(err, s.close()) }()
 	}
-	return other, other.close, nil
+	cr := newCrew(ctx)
+	defer cr.close()
+	return measure(cr, s)
 }
 
 // couple is two devices in a country of their own, each with its way to the server. It must be closed.

@@ -24,17 +24,11 @@ const firstPacket = "the first media packet"
 var setupEnds = [...]string{firstPacket, "the caller hears", "the callee hears"}
 
 // setup measures from accept to the first packet of media, of all and at either side: how much longer that takes with a delay, in round trips.
-func (r *runner) setup(ctx context.Context, s *server) (res Result, err error) {
-	if !s.petrel {
-		return conversationsOnly(), nil
-	}
-	s, end, err := r.apart(ctx, s)
-	if err != nil {
-		return res, err
-	}
-	defer func() { err = errors.Join(err, end()) }()
-	cr := newCrew(ctx)
-	defer cr.close()
+func (r *runner) setup(ctx context.Context, s *server) (Result, error) {
+	return r.apart(ctx, s, r.setups)
+}
+
+func (r *runner) setups(cr *crew, s *server) (res Result, err error) {
 	number := 0
 	var base [len(setupEnds)]int64
 	for _, delay := range append([]time.Duration{0}, r.opt.CallDelays...) {

@@ -17,22 +17,16 @@ const (
 // switching has the devices of a call come into another network by turns: from one moment to the next the address is another, nothing comes or goes over
 // the old one, and the MQTT connection is cut. It measures until each hears what the other said after that. Every second time the
 // program is not told by the system (Manager.NetworkChanged) and finds out for itself.
-func (r *runner) switching(ctx context.Context, s *server) (res Result, err error) {
-	if !s.petrel {
-		return conversationsOnly(), nil
-	}
-	s, end, err := r.apart(ctx, s)
-	if err != nil {
-		return res, err
-	}
-	defer func() { err = errors.Join(err, end()) }()
-	cr := newCrew(ctx)
-	defer cr.close()
+func (r *runner) switching(ctx context.Context, s *server) (Result, error) {
+	return r.apart(ctx, s, r.switches)
+}
+
+func (r *runner) switches(cr *crew, s *server) (res Result, err error) {
 	c, err := r.couple(cr.ctx, s, 1, switchDelay)
 	if err != nil {
 		return res, err
 	}
-	defer func() { err = errors.Join(err, c.off(ctx)) }()
+	defer func() { err = errors.Join(err, c.off(cr.ctx)) }()
 	first, cancel := context.WithTimeout(cr.ctx, callPatience)
 	defer cancel()
 	_, call, err := r.talk(first, cr, c)
@@ -65,7 +59,7 @@ func (r *runner) switching(ctx context.Context, s *server) (res Result, err erro
 		}
 		res.add(name, "s", float64(h.top)/1e9)
 	}
-	return res, call.Hangup(ctx)
+	return res, call.Hangup(cr.ctx)
 }
 
 // switchOnce changes the network of ann or of ben, and returns how long they did not hear each other.
