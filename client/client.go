@@ -261,6 +261,10 @@ func (c *Client) Wait(ctx context.Context, ok func(Status) bool) error { return 
 // tested.
 func (c *Client) NetworkChanged() { c.line.Poke() }
 
+// RetryNow makes the next attempt to connect at once, every two seconds at most: somebody needs the connection now. An attempt under way, and a
+// connection, are left alone. After a permanent refusal nothing happens.
+func (c *Client) RetryNow() { c.line.Hurry() }
+
 // Renew says that there are new credentials, or that what the server complained of was put right: after a refusal that is permanent
 // nothing else makes the client try again.
 func (c *Client) Renew() { c.line.Renew() }

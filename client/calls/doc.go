@@ -22,7 +22,9 @@
 //     runs has to say is repeated until the server has answered it.
 //   - A call outlives connections, on both sides and the server's restarts too. Media go on meanwhile. Only when media and signalling
 //     have both been silent for 30 s it ends.
-//   - After a change of networks ICE begins anew as soon as there is signalling: [Manager.NetworkChanged] makes it at once.
+//   - After a change of networks the device connects again and ICE begins anew, which takes a few round trips. During a call it looks each second at which
+//     addresses it has, so that nobody needs to tell it; [Manager.NetworkChanged] saves that second. While there is no signalling it is tried
+//     more often than outside of calls: every two seconds at first.
 //   - What arrives twice, late or out of order changes nothing. What cannot be repaired is built anew (epochs).
 //   - Updates always show the newest state; the last one is StateEnded, after which everything of the call is closed.
 //

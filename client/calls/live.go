@@ -65,6 +65,9 @@ func (c *Call) resume() {
 func (c *Call) moved() {
 	for _, p := range c.peers {
 		p.tries = 0
+		if p.here != c.m.here() {
+			p.restarted = time.Time{} // that was in another network
+		}
 		p.restart()
 	}
 }

@@ -30,6 +30,7 @@ func (c *Call) tick(now time.Time) {
 	if c.party != "" && c.online && c.state.Seq == 0 { // what was told went by: devices are told at QoS 0
 		c.resume()
 	}
+	c.reach(now)
 	c.measure(now)
 	if c.party != "" && now.Sub(c.onlyAt) > silentMost && now.Sub(c.heardAt) > silentMost {
 		c.say("hangup", request{Reason: "failed"}, nil)
@@ -44,6 +45,29 @@ func (c *Call) tick(now time.Time) {
 	}
 	c.show()
 }
+
+// reach sees that this device is reached while somebody talks to it: it notices another network if nobody tells it, and does not wait long for signalling,
+// without which media don't find their way again. A server that is gone is left in peace more and more.
+func (c *Call) reach(now time.Time) {
+	if c.party == "" {
+		return
+	}
+	if here := c.m.here(); here != c.here {
+		if c.here != "" && here != "" {
+			c.m.c.NetworkChanged()
+			for _, p := range c.peers {
+				p.lookAround()
+			}
+		}
+		c.here = here
+	}
+	if !c.online && now.Sub(c.hurried) >= hurryEvery+now.Sub(c.onlyAt)/8 {
+		c.hurried = now
+		c.m.c.RetryNow()
+	}
+}
+
+const hurryEvery = 2 * time.Second
 
 // vouch tells the server whose media arrive although their signalling is away.
 func (c *Call) vouch(now time.Time) {
@@ -154,11 +178,13 @@ func (c *Call) since(party string, now time.Time) time.Time {
 	return c.waits[party]
 }
 
-// lookAround is called when the device is connected again: perhaps it is in another network, and ICE would notice later.
+// lookAround is called when the device is connected again, or its addresses are others: perhaps it is in another network, and ICE would notice later.
 func (p *peer) lookAround() {
-	moved := p.here != p.c.m.here()
-	switch {
-	case !p.up && p.ever, moved && (p.last.local == "" || !p.c.m.has(p.last.local)), p.up && time.Since(p.last.heard) > 2*time.Second:
+	moved := p.here != p.c.m.here() && (p.last.local == "" || !p.c.m.has(p.last.local))
+	if moved {
+		p.restarted = time.Time{} // that was in the network before
+	}
+	if moved || !p.up && p.ever || p.up && time.Since(p.last.heard) > 2*time.Second {
 		p.tries = 0
 		p.restart()
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,14 +76,13 @@ func (a *attempt) finish() error {
 const pokeWait = 2 * time.Second
 
 // Poke tells that the network changed: a wait for the next attempt ends, an attempt that does not come
-// to an end within two seconds begins anew, and a connection is probed. After a permanent refusal nothing happens.
+// to an end within two seconds begins anew, and a connection is probed; one from an address that the device has no
+// more is ended. If it turns out dead the next attempt begins at once. After a permanent refusal nothing happens.
 func (l *Link) Poke() {
 	l.mu.Lock()
 	l.keep.moved()
-	next := later(time.Now(), l.poked.Add(pokeWait))
-	if l.state == stateDown && next.Before(l.next) {
-		l.next, l.poked = next, next
-	}
+	l.moved = time.Now()
+	l.hurry()
 	a, c := l.attempt, l.conn
 	up := l.state == stateUp
 	l.mu.Unlock()
@@ -90,9 +90,45 @@ func (l *Link) Poke() {
 	switch {
 	case a != nil:
 		a.within(pokeWait)
+	case up && l.stranded(c.w):
+		_ = c.w.fail(errPoked)
 	case up:
 		c.ask(nil)
 	}
+}
+
+// Hurry ends a wait for the next attempt: somebody needs the connection now. It begins one every two seconds at most,
+// and leaves one that is under way alone. After a permanent refusal nothing happens.
+func (l *Link) Hurry() {
+	l.mu.Lock()
+	l.hurry()
+	l.mu.Unlock()
+	signal(l.wake)
+}
+
+// hurry has the next attempt begin as soon as may be. The caller holds mu.
+func (l *Link) hurry() {
+	next := later(time.Now(), l.poked.Add(pokeWait))
+	if l.state == stateDown && next.Before(l.next) {
+		l.next, l.poked = next, next
+	}
+}
+
+// stranded reports whether a connection comes from an address that the device has no more: nothing arrives there, and
+// nobody says so.
+func (l *Link) stranded(w *wire) bool {
+	if l.o.Addresses == nil {
+		return false
+	}
+	at, ok := w.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	all, err := l.o.Addresses()
+	return err == nil && !slices.ContainsFunc(all, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(at.IP)
+	})
 }
 
 // Renew tells that there are new credentials, or that what a permanent refusal complained of was put right: the next
@@ -279,6 +315,11 @@ func (l *Link) connectionEnded() bool {
 		l.back.reset()
 	}
 	retry := l.schedule(cause)
+	if time.Since(l.moved) <= l.o.Patience.Probe+pokeWait && !l.parked { // it ended with the network that is no more
+		l.moved = time.Time{}
+		l.hurry()
+		retry = l.next
+	}
 	l.mu.Unlock()
 	l.o.Log.Info("the connection has ended", "server", l.o.Server.Redacted(), "error", cause, "retry", retry)
 	l.h.Down(cause, retry)

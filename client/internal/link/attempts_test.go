@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -100,6 +101,84 @@ func TestPoke(t *testing.T) {
 			t.Fatalf("noticed after %v", took)
 		}
 		s.up()
+	})
+}
+
+// TestMoved: a connection that ends with the network that it was in is made again at once, however often that happened; one from an address that
+// is gone is not waited for.
+func TestMoved(t *testing.T) {
+	bubble(t, func(t *testing.T, s *script) {
+		var here atomic.Pointer[net.IPNet]
+		move := func(ip string) {
+			here.Store(&net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(24, 32)})
+			s.local.Store(&net.TCPAddr{IP: net.ParseIP(ip), Port: 4711})
+		}
+		move("192.0.2.1")
+		ana := s.open(func(o *link.Options) {
+			o.Addresses = func() ([]net.Addr, error) { return []net.Addr{here.Load()}, nil }
+		})
+		c := s.up()
+		ana.next("up")
+		for i := range 10 { // each connection is a short one
+			time.Sleep(5 * time.Second)
+			begun := time.Now()
+			if i%2 == 0 {
+				ana.Poke()
+				c.read(packets.PINGREQ)
+				_ = c.Close()
+			} else {
+				move(fmt.Sprint("192.0.2.", 2+i))
+				ana.Poke()
+			}
+			ana.next("down")
+			c = s.up()
+			ana.next("up")
+			if took := time.Since(begun); took != 0 {
+				t.Fatalf("change %d took %v", i, took)
+			}
+		}
+		time.Sleep(6 * time.Second)
+		_ = c.Close()
+		if down := ana.next("down"); !down.retry.After(time.Now()) {
+			t.Fatal("a connection that ended long after a change is made again at once")
+		}
+		s.up()
+	})
+}
+
+// TestHurry: who needs the connection now does not wait long, nor disturbs an attempt that is slow.
+func TestHurry(t *testing.T) {
+	bubble(t, func(t *testing.T, s *script) {
+		s.refuse(errors.New("no way"))
+		ana := s.open()
+		for range 8 {
+			ana.next("down")
+		}
+		begun := time.Now()
+		for i := range 3 {
+			ana.Hurry()
+			ana.Hurry()
+			ana.next("connecting")
+			if took := time.Since(begun); took != time.Duration(i)*2*time.Second {
+				t.Fatalf("attempt %d after %v", i, took)
+			}
+			ana.next("down")
+		}
+		s.admit()
+		ana.Hurry()
+		ana.next("connecting")
+		begun = time.Now()
+		c := s.expect()
+		time.Sleep(10 * time.Second)
+		ana.Hurry()
+		synctest.Wait()
+		time.Sleep(9 * time.Second)
+		c.write(&packets.Connack{Properties: &packets.Properties{}})
+		ana.next("up")
+		if took := time.Since(begun); took != 19*time.Second {
+			t.Fatalf("it took %v", took)
+		}
+		ana.Hurry()
 	})
 }
 

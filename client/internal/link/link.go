@@ -40,7 +40,8 @@ type Link struct {
 	attempt *attempt    // the one under way
 	next    time.Time   // when the next may begin
 	parked  bool        // none may begin
-	poked   time.Time   // when Poke last began one
+	poked   time.Time   // when Poke or Hurry last began one
+	moved   time.Time   // when Poke said that the network changed; zero: that has been acted upon
 	back    backoff
 	keep    keepAlive
 	taken   map[uint16]bool // ids of QoS 2 that were taken and not yet released; the connection's mu guards what is in it

@@ -44,6 +44,9 @@ type Options struct {
 
 	// Dial replaces the transport of Server, for tests and tunnels. It must obey its context.
 	Dial func(context.Context) (net.Conn, error)
+	// Addresses are those that the device has at the moment, so that Poke knows a connection that can't live any more.
+	// nil: net.InterfaceAddrs, or with Dial, whose addresses may be others, none.
+	Addresses func() ([]net.Addr, error)
 	// Rand returns a number in [0, 1) for the jitter; nil: math/rand/v2. Never called twice at once.
 	Rand func() float64
 	Log  *slog.Logger // nil: silent. Never gets passwords, topics or payloads
@@ -146,6 +149,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Memory == nil {
 		o.Memory = newForgetful()
+	}
+	if o.Addresses == nil && o.Dial == nil {
+		o.Addresses = net.InterfaceAddrs
 	}
 	if o.Server == nil {
 		o.Server = &url.URL{Scheme: "mqtt", Host: "dialled"}

@@ -20,6 +20,7 @@ type script struct {
 	accept  chan net.Conn
 	refused atomic.Pointer[error] // of dials; nil: they succeed
 	dials   atomic.Int32
+	local   atomic.Pointer[net.TCPAddr] // where dials come from; nil: nobody asks
 }
 
 func (s *script) refuse(err error) { s.refused.Store(&err) }
@@ -34,6 +35,7 @@ func (s *script) dial(context.Context) (net.Conn, error) {
 		return nil, *err
 	}
 	ours, theirs := buffered()
+	theirs.(*end).local = s.local.Load()
 	s.accept <- ours
 	return theirs, nil
 }
@@ -159,7 +161,10 @@ type end struct {
 	net.Conn // nil: only what is below is used
 	in, out  *pipe
 	rest     []byte
+	local    *net.TCPAddr
 }
+
+func (e *end) LocalAddr() net.Addr { return e.local }
 
 func (e *end) Read(p []byte) (int, error) {
 	for len(e.rest) == 0 {

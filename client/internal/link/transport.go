@@ -108,6 +108,7 @@ func (c *tlsConn) Resumed() bool { return c.resumed }
 // wsConn is a WebSocket as a stream: each Write is one binary message, reads go on across messages [MQTT-6.0.0-2].
 type wsConn struct {
 	ws       *websocket.Conn
+	local    net.Addr // of the connection below
 	resumed  bool
 	message  io.Reader // the one being read; the reader's alone
 	deadline time.Time // for writes; the writer's alone
@@ -122,8 +123,16 @@ func (l *Link) dialWebSocket(ctx context.Context, conf *tls.Config) (net.Conn, e
 	if web.Path == "" {
 		web.Path = "/mqtt"
 	}
+	var local net.Addr
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialer().DialContext(ctx, network, addr)
+		if err == nil {
+			local = conn.LocalAddr()
+		}
+		return conn, err
+	}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer().DialContext, TLSClientConfig: conf,
+		Proxy: http.ProxyFromEnvironment, DialContext: dial, TLSClientConfig: conf,
 		DisableKeepAlives: true, DisableCompression: true,
 		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}, // RFC 6455 §4.1 is about HTTP/1.1
 	}
@@ -146,7 +155,7 @@ func (l *Link) dialWebSocket(ctx context.Context, conf *tls.Config) (net.Conn, e
 		return nil, errors.New("the WebSocket at this address does not speak MQTT")
 	}
 	ws.SetReadLimit(-1) // the wire limits packets
-	c := &wsConn{ws: ws}
+	c := &wsConn{ws: ws, local: local}
 	if resp.TLS != nil {
 		c.resumed = resp.TLS.DidResume
 		l.tickets.shook(resp.TLS)
@@ -208,7 +217,7 @@ func (c *wsConn) SetWriteDeadline(t time.Time) error {
 func (c *wsConn) SetReadDeadline(time.Time) error { return errors.ErrUnsupported }
 func (c *wsConn) SetDeadline(time.Time) error     { return errors.ErrUnsupported }
 
-func (c *wsConn) LocalAddr() net.Addr  { return wsAddr{} }
+func (c *wsConn) LocalAddr() net.Addr  { return c.local }
 func (c *wsConn) RemoteAddr() net.Addr { return wsAddr{} }
 
 type wsAddr struct{}

@@ -56,6 +56,7 @@ func callGoals() []goal {
 		{"calls-silent", silentP99, 300, true},
 		{"calls-silent", silentMax, 300, true},
 		{"calls-switch", switchTold, 3, true},
+		{"calls-switch", switchUntold, 3, true},
 		{"calls-ringing", "PUBACK p99", 250, true},
 		{"calls-ringing", "delivery p99", 250, true},
 	}
