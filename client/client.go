@@ -261,8 +261,8 @@ func (c *Client) Wait(ctx context.Context, ok func(Status) bool) error { return 
 // tested.
 func (c *Client) NetworkChanged() { c.line.Poke() }
 
-// RetryNow makes the next attempt to connect at once, every two seconds at most: somebody needs the connection now. An attempt under way, and a
-// connection, are left alone. After a permanent refusal nothing happens.
+// RetryNow makes the next attempt to connect at once, every two seconds at most: somebody needs the connection now. An attempt under way, a
+// connection, and a wait that the server has asked for are left alone. After a permanent refusal nothing happens.
 func (c *Client) RetryNow() { c.line.Hurry() }
 
 // Renew says that there are new credentials, or that what the server complained of was put right: after a refusal that is permanent

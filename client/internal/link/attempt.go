@@ -81,10 +81,12 @@ const pokeWait = 2 * time.Second
 func (l *Link) Poke() {
 	l.mu.Lock()
 	l.keep.moved()
-	l.moved = time.Now()
 	l.hurry()
 	a, c := l.attempt, l.conn
 	up := l.state == stateUp
+	if up {
+		l.moved = time.Now()
+	}
 	l.mu.Unlock()
 	signal(l.wake)
 	switch {
@@ -98,10 +100,12 @@ func (l *Link) Poke() {
 }
 
 // Hurry ends a wait for the next attempt: somebody needs the connection now. It begins one every two seconds at most,
-// and leaves one that is under way alone. After a permanent refusal nothing happens.
+// and leaves one that is under way alone, and a wait that the server has asked for. After a permanent refusal nothing happens.
 func (l *Link) Hurry() {
 	l.mu.Lock()
-	l.hurry()
+	if !l.bidden {
+		l.hurry()
+	}
 	l.mu.Unlock()
 	signal(l.wake)
 }
@@ -307,7 +311,9 @@ func (l *Link) connectionEnded() bool {
 		return false
 	}
 	cause := c.w.why()
-	if r := new(Refused); !errors.As(cause, &r) && !errors.Is(cause, errSilent) {
+	var r *Refused
+	refused := errors.As(cause, &r)
+	if !refused && !errors.Is(cause, errSilent) {
 		cause = fmt.Errorf("the connection was lost: %w", readable(cause))
 	}
 	held := time.Since(c.begun) >= l.o.Patience.Held
@@ -315,11 +321,11 @@ func (l *Link) connectionEnded() bool {
 		l.back.reset()
 	}
 	retry := l.schedule(cause)
-	if time.Since(l.moved) <= l.o.Patience.Probe+pokeWait && !l.parked { // it ended with the network that is no more
-		l.moved = time.Time{}
+	if !refused && time.Since(l.moved) <= l.o.Patience.Probe+pokeWait { // it ended with the network that is no more
 		l.hurry()
 		retry = l.next
 	}
+	l.moved = time.Time{}
 	l.mu.Unlock()
 	l.o.Log.Info("the connection has ended", "server", l.o.Server.Redacted(), "error", cause, "retry", retry)
 	l.h.Down(cause, retry)
@@ -330,14 +336,15 @@ func (l *Link) connectionEnded() bool {
 func (l *Link) schedule(err error) time.Time {
 	var refused *Refused
 	wait := time.Duration(0)
+	l.bidden = false
 	switch isRefusal := errors.As(err, &refused); {
 	case isRefusal && refused.Permanent:
 		l.parked = true
 		return time.Time{}
 	case isRefusal && (refused.Code == rcTakenOver || refused.Code == rcConnectionRate):
-		wait = l.back.atLeast(30 * time.Second)
+		l.bidden, wait = true, l.back.atLeast(30*time.Second)
 	case isRefusal && refused.Code == rcQuota:
-		wait = l.back.atLeast(l.o.Patience.BackoffMost)
+		l.bidden, wait = true, l.back.atLeast(l.o.Patience.BackoffMost)
 	case errors.Is(err, errPoked):
 		wait = 0
 	default:

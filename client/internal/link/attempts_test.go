@@ -142,6 +142,21 @@ func TestMoved(t *testing.T) {
 		if down := ana.next("down"); !down.retry.After(time.Now()) {
 			t.Fatal("a connection that ended long after a change is made again at once")
 		}
+		c = s.up()
+		ana.next("up")
+		ana.Poke()
+		c.read(packets.PINGREQ)
+		c.write(&packets.Disconnect{ReasonCode: 0x8E, Properties: &packets.Properties{}})
+		if down := ana.next("down"); time.Until(down.retry) < 15*time.Second {
+			t.Fatalf("a device whose place was taken comes back after %v", time.Until(down.retry))
+		}
+		dials := s.dials.Load()
+		ana.Hurry()
+		time.Sleep(10 * time.Second)
+		if s.dials.Load() != dials {
+			t.Fatal("a device whose place was taken hurries back")
+		}
+		c.closed()
 		s.up()
 	})
 }

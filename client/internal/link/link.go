@@ -40,8 +40,9 @@ type Link struct {
 	attempt *attempt    // the one under way
 	next    time.Time   // when the next may begin
 	parked  bool        // none may begin
+	bidden  bool        // the server asked for the wait
 	poked   time.Time   // when Poke or Hurry last began one
-	moved   time.Time   // when Poke said that the network changed; zero: that has been acted upon
+	moved   time.Time   // when Poke said that the network of the connection changed; zero: it has not
 	back    backoff
 	keep    keepAlive
 	taken   map[uint16]bool // ids of QoS 2 that were taken and not yet released; the connection's mu guards what is in it
