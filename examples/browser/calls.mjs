@@ -86,6 +86,47 @@ async function over(...tabs) {
   }
 }
 
+// Three browsers are in a mesh; when two programs come, all goes through the SFU, also through one that knows nothing of anybody.
+async function crew(video) {
+  const tabs = []
+  for (const user of ['ann', 'bob', 'carol']) tabs.push(await device(user, 'crew'))
+  const [ann, bob, carol] = tabs
+  const seen = video ? 2 : 0
+  const rest = (audio, frames) => video ? { audio, video: frames } : { audio }
+  const ring = video ? 'ann calls with video' : 'ann calls'
+  await button(ann, video ? 'Video call' : 'Call').click()
+  await phase(ann, /Calling|Connected/)
+  await answer(bob, ring, video ? 'Answer with video' : 'Answer')
+  await rings(carol, ring)
+  await button(carol, 'Not on this device').click()
+  await carol.getByRole('button', { name: video ? 'Join with video' : /^Join the call of/ }).click()
+  for (const t of tabs) {
+    await until(t, 'a mesh', (f) => f.open === 2)
+    await flows(t, rest(40, 10))
+  }
+  console.log('a mesh')
+  await ask('programs') // two more join: the SFU takes over, and no second is lost
+  for (const t of tabs) {
+    for (const name of ['dave', 'erin']) await call(t).getByText(name, { exact: true }).waitFor()
+    await until(t, 'one connection instead of the mesh', (f) => f.open === 1 && f.heard === 4 && f.seen === seen)
+    await flows(t, rest(100, 20))
+    if (video) for (const user of ['ann', 'bob', 'carol'].filter((u) => tabs['abc'.indexOf(u[0])] !== t)) await call(t).getByLabel(`Video of ${user}`).waitFor()
+    console.log('all through the SFU')
+  }
+  await ask('heard')
+  await ask('stop')
+  for (const t of tabs) await says(t, 'No connection')
+  await ask('start')
+  for (const t of tabs) {
+    await says(t, 'Connected as')
+    await until(t, 'a new connection', (f) => f.open === 1 && f.heard === 4 && f.seen === seen)
+    await flows(t, rest(50, 10))
+    console.log('all through the new SFU')
+  }
+  for (const t of tabs) await button(t, 'Hang up').click()
+  await over(...tabs)
+}
+
 const scenarios = {
   async direct() {
     const [ann, bob, other] = [await device('ann', '@bob'), await device('bob', '@ann'), await device('bob', '@ann')]
@@ -318,45 +359,8 @@ const scenarios = {
     await over(ann)
   },
 
-  // Three browsers are in a mesh; when two programs come, all goes through the SFU.
-  async group() {
-    const tabs = []
-    for (const user of ['ann', 'bob', 'carol']) tabs.push(await device(user, 'crew'))
-    const [ann, bob, carol] = tabs
-    await button(ann, 'Video call').click()
-    await phase(ann, /Calling|Connected/)
-    await answer(bob, 'ann calls with video', 'Answer with video')
-    await rings(carol, 'ann calls with video')
-    await button(carol, 'Not on this device').click()
-    await carol.getByRole('button', { name: 'Join with video' }).click()
-    for (const t of tabs) {
-      await until(t, 'a mesh', (f) => f.open === 2)
-      await flows(t, { audio: 40, video: 10 })
-    }
-    console.log('a mesh')
-    await ask('programs') // two more join: the SFU takes over, and no second is lost
-    for (const t of tabs) {
-      for (const name of ['dave', 'erin']) await call(t).getByText(name, { exact: true }).waitFor()
-      await until(t, 'one connection instead of the mesh', (f) => f.open === 1 && f.heard === 4 && f.seen === 2)
-      await flows(t, { audio: 100, video: 20 })
-      for (const user of ['ann', 'bob', 'carol'].filter((u) => tabs['abc'.indexOf(u[0])] !== t)) await call(t).getByLabel(`Video of ${user}`).waitFor()
-      console.log('all through the SFU')
-    }
-    await ask('heard')
-    const made = new Map()
-    for (const t of tabs) made.set(t, (await figures(t)).made)
-    await ask('stop')
-    for (const t of tabs) await says(t, 'No connection')
-    await ask('start') // with an SFU that knows nothing of anybody
-    for (const t of tabs) {
-      await says(t, 'Connected as')
-      await until(t, 'a new connection', (f) => f.open === 1 && f.heard === 4 && f.seen === 2)
-      await flows(t, { audio: 50, video: 10 })
-      console.log('all through the new SFU')
-    }
-    for (const t of tabs) await button(t, 'Hang up').click()
-    await over(...tabs)
-  },
+  group: () => crew(true),
+  voices: () => crew(false),
 }
 
 await scenarios[process.argv[5]]()
