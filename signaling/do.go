@@ -134,7 +134,7 @@ func (s *Service) pass(a *asked, l *live) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := a.command(call.Signal)
-	c.To, c.Type, c.Media, c.HasMedia, c.Hold, c.Void = a.f.To, sig.kind, sig.media, sig.said, sig.hold, sig.void
+	c.To, c.Of, c.Type, c.Media, c.HasMedia, c.Hold, c.Void = a.f.To, a.f.Of, sig.kind, sig.media, sig.said, sig.hold, sig.void
 	if err := s.carry(l, &turn{cmd: c, sig: sig, done: a.answer(l.id)}); err != nil {
 		s.refuse(a.done, err)
 	}

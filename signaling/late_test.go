@@ -146,3 +146,31 @@ func TestLimitsChange(t *testing.T) {
 	y.ok(y.do(ann, call, "signal", `{"to":"`+benParty+`","type":"candidates"}`))
 	y.ok(y.do(ann, y.ok(y.start(ann, "ann~cat", "{}")).Call, "cancel", ""))
 }
+
+// TestSignalsForTheEpochBefore: what was meant for media of the receiver that have begun anew since is acknowledged and goes no further; what the
+// sender says of itself with it holds.
+func TestSignalsForTheEpochBefore(t *testing.T) {
+	y := newYard(t)
+	ann, ben := y.device("ann", "a"), y.device("ben", "b")
+	call, annParty, _ := y.talk(ann, ben)
+	y.ok(y.do(ann, call, "resume", `{"fresh":true}`))
+	say := func(of, more string) []told {
+		t.Helper()
+		ann.take()
+		y.ok(y.do(ben, call, "signal", `{"to":"`+annParty+`",`+of+more+`}`))
+		return ann.take()
+	}
+	const cands = `"type":"candidates","body":null`
+	if got := say(`"of":1,`, cands); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := say(`"of":1,`, `"type":"negotiate","body":{"hold":true}`); len(got) != 1 || got[0].m["kind"] != "state" {
+		t.Errorf("%+v", got)
+	}
+	for of, want := range map[string]any{"": nil, `"of":2,`: 2.0, `"of":9,`: 9.0} {
+		if got := say(of, cands); len(got) != 1 || got[0].m["kind"] != "signal" || got[0].m["of"] != want {
+			t.Errorf("%s: %+v", of, got)
+		}
+	}
+	y.refused(y.do(ben, call, "signal", `{"to":"`+annParty+`","of":-1,`+cands+`}`), chat.BadRequest)
+}

@@ -35,6 +35,7 @@ type fields struct {
 	Hears  []string        `json:"hears"`
 	Fresh  bool            `json:"fresh"`
 	To     string          `json:"to"`
+	Of     uint32          `json:"of"`
 	Type   string          `json:"type"`
 	Body   json.RawMessage `json:"body"`
 }
@@ -84,6 +85,7 @@ func readMedia(names *[]string) (call.Media, error) {
 // signal is what one party has for another one.
 type signal struct {
 	kind  string
+	of    uint32          // epoch of the receiver that the sender knows; 0: it does not say
 	body  json.RawMessage // as it is passed on
 	plain []byte          // for the SFU: SDP, or JSON
 	media call.Media      // negotiate
@@ -95,7 +97,7 @@ type signal struct {
 // readSignal checks what a party sends, and makes it fit to be passed on; relayed: by somebody who gives away no addresses but those
 // of relays. Nothing of it gets into an error.
 func readSignal(f *fields, relayed bool) (*signal, error) {
-	sig := &signal{kind: f.Type}
+	sig := &signal{kind: f.Type, of: f.Of}
 	switch f.Type {
 	case "offer", "answer":
 		return sig, sig.description(f.Body, f.To == call.SFUParty, relayed)

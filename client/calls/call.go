@@ -62,6 +62,7 @@ type owned struct {
 	pending  []*verb // what the server has not answered
 	peers    map[string]*peer
 	epochs   map[string]uint64    // the newest that was seen, by party
+	own      uint64               // epoch of this party, from when it is asked for
 	waits    map[string]time.Time // since when a party lacks a connection that it was to make
 	early    []*told              // signals from before connections could be made
 	ice      servers

@@ -87,7 +87,7 @@ func (p *peer) saySDP() {
 
 // signal sends a signal to the other side for as long as this connection is the one.
 func (p *peer) signal(kind string, body any) {
-	p.c.sayWhile(func() bool { return !p.closed }, verbSignal, request{To: p.party, Type: kind, Body: body}, func(_ client.CallAck, err error) {
+	p.c.sayWhile(func() bool { return !p.closed }, verbSignal, request{To: p.party, Of: p.epoch, Type: kind, Body: body}, func(_ client.CallAck, err error) {
 		switch {
 		case p.closed || err == nil:
 		case notFound(err), conflict(err): // it left, or this device did: the state that follows says which

@@ -98,13 +98,24 @@ func (p *peer) begin() (err error) {
 	if p.pc, err = p.c.m.api.NewPeerConnection(p.c.ice.conf); err != nil {
 		return err
 	}
-	p.since, p.sends, p.asked, p.given = time.Now(), nil, "", p.c.ice.until
+	p.since, p.here, p.sends, p.asked, p.given = time.Now(), p.c.m.here(), nil, "", p.c.ice.until
 	p.listen()
 	if p.sfu {
 		p.openSFU()
 	}
 	p.addTracks()
 	return nil
+}
+
+// anew puts another connection in place of one that does not come to be. The other side does so when it gets the offer, and all other connections go on.
+func (p *peer) anew() {
+	p.forsake()
+	p.unsaid, p.queue, p.again, p.afresh = 0, nil, false, false
+	if err := p.begin(); err != nil {
+		p.broken("another connection", err)
+		return
+	}
+	p.offer(false)
 }
 
 // listen has pion's callbacks reach the call's goroutine.

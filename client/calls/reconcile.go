@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pion/webrtc/v4"
+
 	"github.com/petrelchat/petrel/client"
 )
 
@@ -35,7 +37,7 @@ func (c *Call) signalled(t *told) {
 
 // dispatch gives a signal to the connection that it is about.
 func (c *Call) dispatch(t *told) {
-	if t.Epoch < c.epochs[t.From] {
+	if t.Epoch < c.epochs[t.From] || t.Of != 0 && t.Of < c.own {
 		return // of a connection that is no more
 	}
 	c.epoch(t.From, t.Epoch)
@@ -51,16 +53,18 @@ func (c *Call) dispatch(t *told) {
 	p.take(t)
 }
 
-// epoch notes the epoch of a party. A newer one ends its connection.
-func (c *Call) epoch(party string, n uint64) {
+// epoch notes the epoch of a party. A newer one ends its connection. lost: an offer was under way there, which is not passed on any more.
+func (c *Call) epoch(party string, n uint64) (lost bool) {
 	if n <= c.epochs[party] {
-		return
+		return false
 	}
 	c.epochs[party] = n
 	if p := c.peers[party]; p != nil && p.epoch != n {
+		lost = !p.ever && p.pc.SignalingState() == webrtc.SignalingStateHaveLocalOffer
 		delete(c.peers, party)
 		p.close()
 	}
+	return lost
 }
 
 // reconcile makes the connections that the call's state asks for, and ends the others.
@@ -78,6 +82,7 @@ func (c *Call) reconcile() {
 	if mine < 0 {
 		return // from before it had a part
 	}
+	c.own = max(c.own, c.state.Parties[mine].Epoch)
 	for i := range c.state.Parties {
 		p := &c.state.Parties[i]
 		if p.Party == c.party {
@@ -85,11 +90,11 @@ func (c *Call) reconcile() {
 		}
 		here[p.Party] = true
 		known := c.epochs[p.Party]
-		c.epoch(p.Party, p.Epoch)
+		lost := c.epoch(p.Party, p.Epoch)
 		if c.state.Mode == sfuParty || c.peers[p.Party] != nil {
 			continue
 		}
-		if known == 0 && i < mine || c.fresh {
+		if known == 0 && i < mine || c.fresh || lost {
 			if peer := c.connect(p.Party, p.Epoch); peer != nil {
 				peer.offer(false)
 			}
@@ -128,6 +133,8 @@ func (c *Call) rebuild() {
 		return
 	}
 	c.rebuilt = time.Now()
+	was := c.own
+	c.own++ // what is on its way is for the connections that end here
 	for id, p := range c.peers {
 		delete(c.peers, id)
 		p.close()
@@ -142,6 +149,8 @@ func (c *Call) rebuild() {
 			c.vanished("")
 		case conflict(err):
 			c.over(Taken, "")
+		default:
+			c.own = was // it was not to be
 		}
 	})
 }

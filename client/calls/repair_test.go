@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pion/webrtc/v4"
 
@@ -91,6 +92,95 @@ func TestRebuilt(t *testing.T) {
 	vb.hears(5, "ann")
 	must(t, a.Hangup(soon(t)))
 	over(t, b)
+}
+
+// tardy keeps the signals of a device until it is told to hand them over.
+type tardy struct {
+	handler
+	mu   sync.Mutex
+	keep bool
+	kept []func()
+}
+
+func (l *tardy) Told(party string, payload []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if payload = slices.Clone(payload); l.keep && party != "" {
+		l.kept = append(l.kept, func() { l.handler.Told(party, payload) })
+		return
+	}
+	l.handler.Told(party, payload)
+}
+
+// TestLateSignals: what was meant for media that have begun anew since is no part of the new ones, whether it comes late to the server, or late from
+// there.
+func TestLateSignals(t *testing.T) {
+	s := serve(t)
+	ann, bob := s.device("ann", "a"), s.device("bob", "b")
+	post := &tardy{handler: handler{ann.Manager}}
+	must(t, ann.HandleCalls(nil))
+	must(t, ann.HandleCalls(post))
+	va, vb := newVoice(t, "ann"), newVoice(t, "bob")
+	a, b := pair(t, ann, bob, va, vb)
+	settledDown(t, a, b)
+	var mu sync.Mutex
+	var old [][]byte
+	bob.Manager.said = func(p []byte) {
+		if strings.Contains(string(p), `"type":"offer"`) {
+			mu.Lock()
+			old = append(old, slices.Clone(p))
+			mu.Unlock()
+		}
+	}
+	post.mu.Lock()
+	post.keep = true
+	post.mu.Unlock()
+	b.post(func() { // an offer that ann has not got when she begins anew
+		for _, p := range b.peers {
+			p.restarted = time.Time{}
+			p.restart()
+		}
+	})
+	kept := func() int {
+		post.mu.Lock()
+		defer post.mu.Unlock()
+		return len(post.kept)
+	}
+	until(t, a, "an offer that is on its way", func(Status) bool { return kept() > 0 })
+	taken := make(chan string, 1)
+	a.post(func() {
+		a.rebuild()
+		post.mu.Lock()
+		post.keep = false
+		for _, tell := range post.kept {
+			tell()
+		}
+		post.mu.Unlock()
+		a.post(func() { taken <- fmt.Sprint(len(a.peers)) })
+	})
+	if n := <-taken; n != "0" {
+		t.Errorf("%s connections came of an offer that was for the one before", n)
+	}
+	va.hears(5, "bob")
+	vb.hears(5, "ann")
+	mu.Lock()
+	again := old[0]
+	mu.Unlock()
+	before := make(chan uint64, 1)
+	a.post(func() { before <- a.seq })
+	seq := <-before
+	acked := make(chan error, 1)
+	must(t, bob.CallVerb(b.ID(), verbSignal, again, func(_ client.CallAck, err error) { acked <- err }))
+	must(t, <-acked)
+	must(t, b.Hold(soon(t), true)) // is told behind it
+	until(t, a, "hold", func(s Status) bool {
+		return slices.ContainsFunc(s.Roster, func(m Member) bool { return m.User == "bob" && m.Hold })
+	})
+	a.post(func() { before <- a.seq })
+	if now := <-before; now != seq {
+		t.Errorf("signal %d was passed on, for media that are no more", now)
+	}
+	farewell(t, a, b)
 }
 
 // leaky loses some of what a device is told, and lets the rest come twice.

@@ -121,10 +121,14 @@ func (c *Call) mend(now time.Time) {
 		}
 		long := now.Sub(p.since)
 		if !p.ever && p.since.Before(c.backAt) && now.Sub(c.backAt) > c.patience(p) {
-			// It was being made while the server was away. Its relay is gone then, for which ICE may wait for a minute; nor does a restart of ICE
-			// come before that.
-			c.rebuild()
-			return
+			// It was being made while the server was away. Its relay may be gone then, for which ICE waits for seconds, for each address again; nor
+			// does a restart of ICE come before that.
+			if p.sfu {
+				c.rebuild()
+				return
+			}
+			p.anew()
+			continue
 		}
 		if long > hopeless && !p.polite || long > hopeless+rebuildEvery { // not both at once
 			down++

@@ -32,6 +32,7 @@ type told struct {
 	// Of a signal; its Party is the receiver, From a party, Seq that of the receiver's signals.
 	User  string          `json:"user"`
 	Epoch uint64          `json:"epoch"`
+	Of    uint64          `json:"of"` // epoch of the receiver that the sender knows; 0: it does not say
 	Type  string          `json:"type"`
 	Body  json.RawMessage `json:"body"`
 }
@@ -48,6 +49,7 @@ type request struct {
 	Hears  []string `json:"hears,omitempty"`
 	Fresh  bool     `json:"fresh,omitempty"`
 	To     string   `json:"to,omitempty"`
+	Of     uint64   `json:"of,omitempty"`
 	Type   string   `json:"type,omitempty"`
 	Body   any      `json:"body,omitempty"`
 }

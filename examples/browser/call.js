@@ -24,6 +24,7 @@ export class Call {
   #seq = 0 // of the last signal
   #gap = 0 // seq behind which one was missing
   #epochs = new Map() // party -> the newest
+  #own = 0 // epoch of my party
   #early = [] // signals from before connections could be made
   #config = null // of connections; null: not known yet
   #until = 0 // when the ICE servers' passwords end
@@ -285,7 +286,7 @@ export class Call {
       return void this.#resume()
     }
     this.#seq = t.seq
-    if (t.epoch < (this.#epochs.get(t.from) ?? 0)) return // of a connection that is no more
+    if (t.epoch < (this.#epochs.get(t.from) ?? 0) || t.of < this.#own) return // of a connection that is no more
     this.#epoch(t.from, t.epoch)
     let peer = this.peers.get(t.from)
     if (!peer && (t.from === SFU || t.type !== 'offer' || this.state?.mode === SFU)) return
@@ -311,7 +312,7 @@ export class Call {
       signal: (type, body) => {
         if (party === SFU && type === 'candidates') return // it answers where it is asked from
         const wanted = () => !peer.closed
-        this.#say('signal', { to: party, type, body }, { again: true, wanted }).catch((err) => wanted() && console.warn(`${type}: ${err.message}`))
+        this.#say('signal', { to: party, of: epoch, type, body }, { again: true, wanted }).catch((err) => wanted() && console.warn(`${type}: ${err.message}`))
       },
       changed: () => this.#changed(),
       broken: (err) => {
@@ -333,6 +334,7 @@ export class Call {
     if (this.ended || !this.party || this.reloaded || !this.#config || !['connecting', 'active', 'reconnecting'].includes(this.state?.state)) return
     const { parties, mode, sfu } = this.state
     const mine = parties.findIndex((p) => p.party === this.party)
+    this.#own = Math.max(this.#own, parties[mine]?.epoch ?? 0)
     for (const [i, { party, epoch }] of parties.entries()) {
       if (party === this.party) continue
       const known = this.#epochs.has(party)
@@ -362,6 +364,7 @@ export class Call {
     if (!await this.#resume({ fresh: true }) || this.ended) return
     for (const party of [...this.peers.keys()]) this.#drop(party) // not before: they take what was said to them until now
     this.#fresh = true
+    this.#own++
     this.#reconcile()
   }
 

@@ -63,6 +63,7 @@ type Command struct {
 	Fresh     bool
 
 	To   string // Signal, FromSFU
+	Of   uint32 // Signal: epoch of To that the sender knows; 0: it does not say
 	Type string // Signal: offer, answer, candidates or negotiate
 	Hold *bool  // Signal, negotiate
 	Void bool   // Signal: nothing of it is to be passed on

@@ -103,6 +103,9 @@ func (t *turn) signal(c *Command) error {
 	if c.Type == "negotiate" {
 		t.negotiate(c, id)
 	}
+	if t.stale(c) {
+		return nil // what it is about is no more: the sender will hear of it
+	}
 	if t.s.Phase == Connecting {
 		t.connect(c, id)
 	}
@@ -110,6 +113,17 @@ func (t *turn) signal(c *Command) error {
 		t.add(Effect{Kind: PassOn, Party: c.To, From: id})
 	}
 	return nil
+}
+
+// stale reports whether a signal was meant for media of the receiver that have begun anew since.
+func (t *turn) stale(c *Command) bool {
+	switch p := t.s.Party(c.To); {
+	case c.Of == 0:
+		return false
+	case p != nil:
+		return c.Of < p.Epoch
+	}
+	return c.To == SFUParty && c.Of < t.s.SFU
 }
 
 // connect makes a direct call active once an offer and its answer were passed on.

@@ -89,7 +89,7 @@ func (r *rig) always(prev *call.State, c *call.Command, effects []call.Effect, e
 		r.t.Fatalf("%d parties, SFU %d after %d", len(next.Parties), next.SFU, prev.SFU)
 	}
 	for _, e := range effects {
-		r.effect(e, prev)
+		r.effect(e, prev, c)
 	}
 	if next.Phase == call.Ended && !r.finished {
 		r.t.Fatal("it ended and nobody wrote it down")
@@ -99,7 +99,7 @@ func (r *rig) always(prev *call.State, c *call.Command, effects []call.Effect, e
 	}
 }
 
-func (r *rig) effect(e call.Effect, prev *call.State) {
+func (r *rig) effect(e call.Effect, prev *call.State, c *call.Command) {
 	switch e.Kind {
 	case call.TellRing:
 		ring := r.s.RingOf(e.User)
@@ -112,6 +112,9 @@ func (r *rig) effect(e call.Effect, prev *call.State) {
 			r.t.Fatalf("%s is told that it is over and rings on", e.User)
 		}
 	case call.PassOn:
+		if p := r.s.Party(e.Party); c.Of != 0 && (p != nil && c.Of < p.Epoch || p == nil && c.Of < r.s.SFU) {
+			r.t.Fatalf("a signal for epoch %d of %q in %+v", c.Of, e.Party, r.s)
+		}
 		if e.From != call.SFUParty && r.s.Party(e.From) == nil || e.Party != call.SFUParty && r.s.Party(e.Party) == nil || e.From == e.Party {
 			r.t.Fatalf("a signal from %q to %q in %+v", e.From, e.Party, r.s)
 		}
@@ -178,6 +181,9 @@ func (r *rig) draw(users, devices []string) *call.Command {
 	c.To, c.Hears = rapid.SampledFrom(ids).Draw(t, "to"), rapid.SliceOfN(rapid.SampledFrom(ids), 0, 3).Draw(t, "hears")
 	if rapid.IntRange(0, 2).Draw(t, "named") == 0 {
 		c.Party = rapid.SampledFrom(ids).Draw(t, "party")
+	}
+	if c.Verb == call.Signal {
+		c.Of = rapid.Uint32Range(0, 3).Draw(t, "of")
 	}
 	if c.Verb == call.Start || c.Verb == call.Join {
 		c.Ring = r.callees(c.User, users)
