@@ -187,7 +187,7 @@ func (c *Call) leave(ctx context.Context, r request, verb, outcome string) error
 			done(nil)
 		}
 	})
-	if err == ErrEnded {
+	if err == ErrEnded || notFound(err) { // it is over, perhaps by this very word, whose answer was lost
 		return nil
 	}
 	return err

@@ -43,12 +43,19 @@ func (p *peer) offer(restart bool) {
 		p.broken("an offer", err)
 		return
 	}
-	p.describe(webrtc.SDPTypeOffer)
+	p.describe(d)
 }
 
-// describe tells the local description as soon as the first candidates are found.
-func (p *peer) describe(kind webrtc.SDPType) {
-	p.unsaid, p.found = kind, nil
+// describe tells a local description as soon as the first candidates are found. pion's own, with candidates, is not asked for: ICE gives it out when it has
+// nothing else to do, which may be in a minute when a relay does not answer.
+func (p *peer) describe(d webrtc.SessionDescription) {
+	p.mine, p.local = d, nil
+	p.unsaid, p.found = d.Type, nil
+	p.speak()
+}
+
+// speak is describe of what is known.
+func (p *peer) speak() {
 	if p.pc.ICEGatheringState() == webrtc.ICEGatheringStateComplete {
 		p.saySDP()
 		return
@@ -67,7 +74,8 @@ func (p *peer) describe(kind webrtc.SDPType) {
 // repeat tells an offer again that nobody has answered.
 func (p *peer) repeat() {
 	if p.unsaid == 0 && p.pc.SignalingState() == webrtc.SignalingStateHaveLocalOffer {
-		p.describe(webrtc.SDPTypeOffer)
+		p.unsaid, p.found = webrtc.SDPTypeOffer, nil
+		p.speak()
 	}
 }
 
@@ -75,14 +83,25 @@ func (p *peer) saySDP() {
 	if p.unsaid == 0 || p.closed {
 		return
 	}
-	d := p.pc.LocalDescription()
-	if d == nil || d.Type != p.unsaid {
-		p.unsaid = 0 // rolled back meanwhile
-		return
+	p.unsaid, p.found = 0, nil
+	p.signal(p.mine.Type.String(), describe(withCandidates(p.mine.SDP, p.local)))
+}
+
+// withCandidates puts candidates into the first section of a description: there is one way for all of them (RFC 9143 §7.1).
+func withCandidates(text string, local []string) string {
+	var b strings.Builder
+	for _, c := range local {
+		b.WriteString("a=" + c + "\r\n")
 	}
-	kind := p.unsaid
-	p.unsaid, p.found, p.said = 0, nil, d.SDP
-	p.signal(kind.String(), describe(d.SDP))
+	first := strings.Index(text, "\r\nm=")
+	if first < 0 {
+		return text
+	}
+	at := len(text)
+	if next := strings.Index(text[first+2:], "\r\nm="); next >= 0 {
+		at = first + 2 + next + 2
+	}
+	return text[:at] + b.String() + text[at:]
 }
 
 // signal sends a signal to the other side for as long as this connection is the one.
@@ -108,12 +127,13 @@ func (p *peer) candidate(i *webrtc.ICECandidate) {
 		p.saySDP()
 		p.tell()
 		return
-	case p.unsaid != 0:
-		return // it will be in the description
 	}
 	init := i.ToJSON()
-	if strings.Contains(p.said, "a="+init.Candidate+"\r\n") {
-		return // found while the description was written: it has it. What pion's has by now says nothing: it has all that were ever found
+	if strings.Contains(p.mine.SDP, "a="+init.Candidate+"\r\n") {
+		return // found while the description was written
+	}
+	if p.local = append(p.local, init.Candidate); p.unsaid != 0 {
+		return // it will be in the description
 	}
 	p.found = append(p.found, candidate{C: init.Candidate, Mid: init.SDPMid})
 	if !p.telling {
@@ -211,7 +231,7 @@ func (p *peer) offered(text string) {
 		p.broken("an answer", err)
 		return
 	}
-	p.describe(webrtc.SDPTypeAnswer)
+	p.describe(d)
 	p.settled()
 }
 
@@ -236,13 +256,13 @@ func fragment(text string) string {
 // connected begins anew, and else the offer is answered here, in the other side's place, with what is agreed on already.
 func (p *peer) takeBack() error {
 	p.unsaid = 0
-	mine, theirs := p.pc.PendingLocalDescription(), p.pc.CurrentRemoteDescription()
-	if theirs == nil || mine == nil {
+	theirs := p.pc.CurrentRemoteDescription()
+	if theirs == nil {
 		p.forsake()
 		return p.begin()
 	}
 	p.again = true
-	answer, err := unchanged(mine.SDP, theirs.SDP)
+	answer, err := unchanged(p.mine.SDP, theirs.SDP)
 	if err != nil {
 		return err
 	}
@@ -254,7 +274,7 @@ func (p *peer) forsake() {
 	old := p.pc
 	p.c.m.closing.Go(func() { _ = old.GracefulClose() })
 	p.data, p.control, p.tracks, p.found, p.gathered, p.shown, p.speakers = nil, nil, nil, nil, false, nil, nil
-	p.said = ""
+	p.mine, p.local = webrtc.SessionDescription{}, nil
 }
 
 // unchanged answers an offer with what the other side said last: sections that it does not know are refused.
@@ -291,6 +311,10 @@ func (p *peer) settled() {
 
 func (p *peer) answered(text string) {
 	if p.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer {
+		last := p.pc.CurrentRemoteDescription()
+		if !p.ever && !p.sfu && last != nil && session(last.SDP) != session(text) {
+			p.anew() // what was taken for the answer was one to an offer before
+		}
 		return // it came twice
 	}
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: text}); err != nil {

@@ -28,7 +28,7 @@ const (
 	restartEvery = 3 * time.Second       // at most; twice as long after each that did not help,
 	restartMost  = 12 * time.Second      // up to this
 	repeatAfter  = 3 * time.Second       // without a connection: what was said is said again
-	stalledAfter = 10 * time.Second      // without a connection: ICE begins anew
+	stalledAfter = 10 * time.Second      // without a connection: another one takes its place, or ICE begins anew
 	hopeless     = 25 * time.Second
 )
 
@@ -55,9 +55,10 @@ type peer struct {
 
 	unsaid   webrtc.SDPType // a local description that waits for candidates
 	saying   bool
-	said     string      // the description that was told last
-	found    []candidate // local ones to be told
-	telling  bool        // a timer runs
+	mine     webrtc.SessionDescription // the newest, as it was made
+	local    []string                  // candidates that were found since
+	found    []candidate               // those that are still to be told
+	telling  bool                      // a timer runs
 	gathered bool
 	queue    []webrtc.ICECandidateInit // of the other side, before its description
 

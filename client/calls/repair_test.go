@@ -100,12 +100,17 @@ type tardy struct {
 	mu   sync.Mutex
 	keep bool
 	kept []func()
+
+	answers int // among them
 }
 
 func (l *tardy) Told(party string, payload []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if payload = slices.Clone(payload); l.keep && party != "" {
+		if strings.Contains(string(payload), `"type":"answer"`) {
+			l.answers++
+		}
 		l.kept = append(l.kept, func() { l.handler.Told(party, payload) })
 		return
 	}
@@ -179,6 +184,57 @@ func TestLateSignals(t *testing.T) {
 	a.post(func() { before <- a.seq })
 	if now := <-before; now != seq {
 		t.Errorf("signal %d was passed on, for media that are no more", now)
+	}
+	farewell(t, a, b)
+}
+
+// TestForgottenOffer: an answer to an offer that was given up is taken for that to the next one, and the mistake is noticed when that comes.
+func TestForgottenOffer(t *testing.T) {
+	s := serve(t)
+	ann, bob := s.device("ann", "a"), s.device("bob", "b")
+	post := &tardy{handler: handler{bob.Manager}, keep: true}
+	must(t, bob.HandleCalls(nil))
+	must(t, bob.HandleCalls(post))
+	var mu sync.Mutex
+	var offers []time.Time
+	bob.Manager.said = func(p []byte) {
+		if strings.Contains(string(p), `"type":"offer"`) {
+			mu.Lock()
+			offers = append(offers, time.Now())
+			mu.Unlock()
+		}
+	}
+	va, vb := newVoice(t, "ann"), newVoice(t, "bob")
+	a := ann.start(ann.Direct("bob"), va.local())
+	b := bob.rings()
+	must(t, b.Accept(soon(t), vb.local()))
+	answers := func(n int) {
+		t.Helper()
+		until(t, b, "answers", func(Status) bool {
+			post.mu.Lock()
+			defer post.mu.Unlock()
+			return post.answers >= n
+		})
+	}
+	answers(1)
+	b.post(func() {
+		for _, p := range b.peers {
+			p.anew()
+		}
+	})
+	answers(2)
+	post.mu.Lock()
+	post.keep = false
+	for _, tell := range post.kept {
+		tell()
+	}
+	post.mu.Unlock()
+	va.hears(5, "bob")
+	vb.hears(5, "ann")
+	mu.Lock()
+	defer mu.Unlock()
+	if n := len(offers); n != 3 || offers[2].Sub(offers[1]) >= stalledAfter {
+		t.Errorf("it took %d offers, at %v", n, offers)
 	}
 	farewell(t, a, b)
 }

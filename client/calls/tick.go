@@ -133,8 +133,13 @@ func (c *Call) mend(now time.Time) {
 		if long > hopeless && !p.polite || long > hopeless+rebuildEvery { // not both at once
 			down++
 		}
-		if p.ever && long > 2*time.Second || long > stalledAfter {
+		switch {
+		case p.ever && long > 2*time.Second, p.sfu && long > stalledAfter:
 			p.restart()
+		case !p.ever && !p.sfu && long > p.stalled():
+			p.tries++
+			p.anew()
+			continue
 		}
 		if !p.ever && long > repeatAfter && now.Sub(c.asked) > repeatAfter { // something got lost on a connection that was too slow
 			c.asked = now
@@ -170,6 +175,15 @@ func (c *Call) patience(p *peer) time.Duration {
 }
 
 const afreshAfter = 2 * time.Second
+
+// stalled is how long a connection may take to come to be before another one is tried, longer each time: the network may be as slow as that.
+func (p *peer) stalled() time.Duration {
+	wait := stalledAfter << min(p.tries, 2)
+	if p.polite {
+		wait *= 2
+	}
+	return wait
+}
 
 // since is when this party began to lack a connection.
 func (c *Call) since(party string, now time.Time) time.Time {
