@@ -24,6 +24,9 @@ async function through(stream, bytes) {
   return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer())
 }
 
+// session tells apart the connections that descriptions are of.
+const session = (sdp) => /^o=\S+ (\S+)/m.exec(sdp)?.[1]
+
 // Peer is a connection of the mesh.
 export class Peer {
   stream = new MediaStream() // what arrives
@@ -48,8 +51,13 @@ export class Peer {
   // signal(type, body) sends one; changed() says that up or stream is another; broken(err) that only a new
   // connection helps. Of two parties one is polite.
   constructor({ party, epoch, polite, config, local, signal, changed, broken }) {
-    Object.assign(this, { party, epoch, polite, local, signal, changed, broken })
-    const pc = this.pc = new RTCPeerConnection(config)
+    Object.assign(this, { party, epoch, polite, config, local, signal, changed, broken })
+    this.#open()
+  }
+
+  // #open makes the connection.
+  #open() {
+    const pc = this.pc = new RTCPeerConnection(this.config)
     pc.onnegotiationneeded = () => this.#offer()
     pc.onicecandidate = ({ candidate }) => this.#candidate(candidate)
     pc.onconnectionstatechange = () => this.#state()
@@ -144,6 +152,7 @@ export class Peer {
 
   // Perfect negotiation, https://w3c.github.io/webrtc-pc/#perfect-negotiation-example
   async #description(type, sdp) {
+    if (type === 'offer' && this.pc.currentRemoteDescription && session(this.pc.currentRemoteDescription.sdp) !== session(sdp)) this.#anew()
     const { pc } = this
     if (type === 'answer' && pc.signalingState !== 'have-local-offer') return // it came twice, or to what was taken back
     const crossed = type === 'offer' && (this.#offering || (pc.signalingState !== 'stable' && !this.#settling))
@@ -156,6 +165,16 @@ export class Peer {
     this.begin()
     await pc.setLocalDescription()
     this.#describe()
+  }
+
+  // #anew takes another connection: the other side did.
+  #anew() {
+    this.pc.close()
+    this.senders.clear()
+    for (const track of this.stream.getTracks()) this.stream.removeTrack(track)
+    this.#begun = false
+    this.#open()
+    this.#state()
   }
 
   async #candidates(list) {
@@ -181,6 +200,7 @@ export class Peer {
   restart(config) {
     if (this.closed || !this.pc.remoteDescription || performance.now() - this.#restarted < RESTART_EVERY) return
     this.#restarted = performance.now()
+    this.config = config
     this.pc.setConfiguration(config)
     this.pc.restartIce()
   }
