@@ -34,4 +34,9 @@
 // as functions in a queue. Signals go through the server, media directly between the parties of a mesh, or to the party "sfu"
 // of a larger call. A party offers to all that were there before it; afterwards either side may offer (perfect negotiation, W3C WebRTC §10.7:
 // the party with the greater id is the polite one). Towards the SFU only the client offers.
+//
+// What hangs is repaired alone: ICE begins anew on a connection that was up, and another connection takes the place of one that never was, which the
+// other side learns from the session id of the offer. Only when all hang all of the party's media begin anew, with a new epoch. The call's
+// goroutine asks pion for nothing that waits for ICE while a connection comes to be: with a relay that does not answer that would
+// hold up all others too.
 package calls

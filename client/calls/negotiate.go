@@ -309,10 +309,14 @@ func (p *peer) settled() {
 	}
 }
 
+// mistakenMost bounds connections that are made because an answer does not fit: somebody may send any number.
+const mistakenMost = 8
+
 func (p *peer) answered(text string) {
 	if p.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer {
 		last := p.pc.CurrentRemoteDescription()
-		if !p.ever && !p.sfu && last != nil && session(last.SDP) != session(text) {
+		if !p.ever && !p.sfu && p.mistaken < mistakenMost && last != nil && session(last.SDP) != session(text) {
+			p.mistaken++
 			p.anew() // what was taken for the answer was one to an offer before
 		}
 		return // it came twice

@@ -52,6 +52,7 @@ type peer struct {
 	again     bool      // to be negotiated when the exchange that runs is over
 	afresh    bool      // with an ICE restart
 	ignored   bool      // the last offer of the other side was
+	mistaken  int       // answers to offers that had been given up
 
 	unsaid   webrtc.SDPType // a local description that waits for candidates
 	saying   bool

@@ -42,6 +42,7 @@ type flow struct {
 	topic, filter          string
 	payload                string
 	v5                     bool
+	session                string // the last letter of client ids: with other subscriptions than the flows before; "": the same
 }
 
 func (s *server) flows() []flow {
@@ -57,8 +58,8 @@ func (s *server) flows() []flow {
 		{name: textV4, reconnect: reconnectV4, drain: drainV4, topic: "u/bobby/text", filter: "c/+/text/+", payload: text},
 		{name: textV5, reconnect: reconnectV5, drain: drainV5, topic: "u/bobby/text", filter: "c/+/text/+", payload: text, v5: true},
 		// {6: text}, RFC 8949 §3.1: a map of one pair, a text string of 12 bytes.
-		{name: cborV5, topic: "u/bobby/cbor", filter: "c/+/cbor", payload: "\xa1\x06\x6c" + text, v5: true},
-		{name: jsonV5, topic: "u/bobby/json", filter: "c/+/json", payload: `{"text":"` + text + `"}`, v5: true},
+		{name: cborV5, topic: "u/bobby/cbor", filter: "c/+/cbor", payload: "\xa1\x06\x6c" + text, v5: true, session: "c"},
+		{name: jsonV5, topic: "u/bobby/json", filter: "c/+/json", payload: `{"text":"` + text + `"}`, v5: true, session: "j"},
 	}
 }
 
@@ -88,6 +89,9 @@ type talk struct {
 // They are part of every reconnect, so a longer one adds its length to the numbers.
 func (f flow) options(user string) mqttc.ConnectOptions {
 	o := mqttc.ConnectOptions{ClientID: user, Username: user, Password: []byte("pass")}
+	if f.session != "" {
+		o.ClientID = user[:len(user)-1] + f.session
+	}
 	if f.v5 {
 		o.Version, o.SessionExpiry, o.TopicAliasMaximum = 5, 86400, 10
 	}
