@@ -9,7 +9,7 @@ PLAIN   := CGO_ENABLED=0 $(GO)
 # The race detector everywhere but in SQLite: that is C, translated, whose memory lies outside of Go's heap, where the detector
 # sees nothing; looking there takes most of the time of all tests.
 # Nor in pion's SRTP streams: pion's client reads one twice when media come before the answer that tells of them (handleIncomingSSRC and
-# startReceiver of pion/webrtc), which is theirs to mend, and would fail a run in ten.
+# startReceiver of pion/webrtc), which is theirs to mend, and fails a run now and then.
 RACE    := -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='modernc.org/libc/...=-race=false' -gcflags='modernc.org/memory=-race=false' -gcflags='github.com/pion/srtp/v3=-race=false'
 # Packages are tested side by side: one more than there are processors, for they often wait.
 JOBS    ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)

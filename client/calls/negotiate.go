@@ -50,12 +50,12 @@ func (p *peer) offer(restart bool) {
 // nothing else to do, which may be in a minute when a relay does not answer.
 func (p *peer) describe(d webrtc.SessionDescription) {
 	p.mine, p.local = d, nil
-	p.unsaid, p.found = d.Type, nil
 	p.speak()
 }
 
-// speak is describe of what is known.
+// speak is describe of the newest description, with all candidates that were found since.
 func (p *peer) speak() {
+	p.unsaid, p.found = p.mine.Type, nil
 	if p.pc.ICEGatheringState() == webrtc.ICEGatheringStateComplete {
 		p.saySDP()
 		return
@@ -74,7 +74,6 @@ func (p *peer) speak() {
 // repeat tells an offer again that nobody has answered.
 func (p *peer) repeat() {
 	if p.unsaid == 0 && p.pc.SignalingState() == webrtc.SignalingStateHaveLocalOffer {
-		p.unsaid, p.found = webrtc.SDPTypeOffer, nil
 		p.speak()
 	}
 }

@@ -59,11 +59,7 @@ func TestBackoff(t *testing.T) {
 // nowhere, and probes a connection.
 func TestPoke(t *testing.T) {
 	bubble(t, func(t *testing.T, s *script) {
-		s.refuse(errors.New("no way"))
-		ana := s.open()
-		for range 8 {
-			ana.next("down")
-		}
+		ana := s.weary()
 		begun := time.Now()
 		ana.Poke()
 		ana.next("connecting")
@@ -164,11 +160,7 @@ func TestMoved(t *testing.T) {
 // TestHurry: who needs the connection now does not wait long, nor disturbs an attempt that is slow.
 func TestHurry(t *testing.T) {
 	bubble(t, func(t *testing.T, s *script) {
-		s.refuse(errors.New("no way"))
-		ana := s.open()
-		for range 8 {
-			ana.next("down")
-		}
+		ana := s.weary()
 		begun := time.Now()
 		for i := range 3 {
 			ana.Hurry()

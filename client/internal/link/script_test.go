@@ -52,6 +52,17 @@ func (s *script) open(change ...func(*link.Options)) *device {
 	return d
 }
 
+// weary is a Link that was refused so often that it waits long for its next attempt.
+func (s *script) weary() *device {
+	s.t.Helper()
+	s.refuse(errors.New("no way"))
+	d := s.open()
+	for range 8 {
+		d.next("down")
+	}
+	return d
+}
+
 // conn is one connection to the script.
 type conn struct {
 	net.Conn
