@@ -57,6 +57,7 @@ func TestShell(t *testing.T) {
 	ann.line("(no server")
 	s.Start()
 	bob = chat("bob", "@ann")
+	bob.Again() // the server need not wait for his subscription with what he missed
 	bob.expect("ann~bob", fromAnn+"while you were away 1", fromAnn+"while you were away 2", fromAnn+"written without a server", fromAnn+"and another")
 	bob.Say("welcome back")
 	ann.expect("ann~bob", fromBob+"welcome back")
