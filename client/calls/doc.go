@@ -38,5 +38,5 @@
 // What hangs is repaired alone: ICE begins anew on a connection that was up, and another connection takes the place of one that never was, which the
 // other side learns from the session id of the offer. Only when all hang all of the party's media begin anew, with a new epoch. The call's
 // goroutine asks pion for nothing that waits for ICE while a connection comes to be: with a relay that does not answer that would
-// hold up all others too.
+// hold up all others too. ICE itself waits for such a relay no longer than a few seconds, once (network).
 package calls

@@ -8,7 +8,7 @@ import (
 )
 
 // api makes what connections come from.
-func (o *Options) api() (*webrtc.API, error) {
+func (o *Options) api(n network) (*webrtc.API, error) {
 	media := &webrtc.MediaEngine{}
 	codecs := o.Codecs
 	if codecs == nil {
@@ -39,6 +39,7 @@ func (o *Options) api() (*webrtc.API, error) {
 	if o.Tune != nil {
 		o.Tune(&s)
 	}
+	s.SetNet(n)
 	return webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(chain), webrtc.WithSettingEngine(s)), nil
 }
 

@@ -99,7 +99,7 @@ func direct(k *killer) *story {
 			k.cut("bob/b2")
 			until(t, c, "back", func(s Status) bool { return s.Online })
 			active(t, s.with, a, c)
-		}, around("bob/b2 resume"), mutual(va, vc)},
+		}, around("bob/b2 resume!"), mutual(va, vc)}, // the server may not have noticed that bob was away
 		{"hangup", func() {
 			s.ended = time.Now()
 			must(t, a.Hangup(soon(t)))

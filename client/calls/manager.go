@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
+	"github.com/pion/transport/v4"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/petrelchat/petrel/chat"
@@ -24,11 +24,10 @@ type Options struct {
 	Servers []webrtc.ICEServer
 	// Loopback takes addresses of this machine alone for ways to others: for servers that run there.
 	Loopback bool
-	// Tune changes what connections are made of: ports, interfaces, another network. nil: nothing to change.
+	// Net is the network that media take. A connection over an address that its interfaces don't have any more begins ICE anew. nil: the machine's.
+	Net transport.Net
+	// Tune changes what connections are made of: ports, interfaces, but not the network. nil: nothing to change.
 	Tune func(*webrtc.SettingEngine)
-	// Addresses are those that the device has at the moment, in the network of Tune if that names another: a connection over an address that
-	// is gone begins ICE anew. nil: net.InterfaceAddrs.
-	Addresses func() ([]net.Addr, error)
 	// Codecs takes the place of the codecs: Opus, VP8 and H.264.
 	Codecs func(*webrtc.MediaEngine) error
 	Log    *slog.Logger // nil: none. Neither addresses nor keys are logged
@@ -38,6 +37,7 @@ type Options struct {
 type Manager struct {
 	c        *client.Client
 	o        Options
+	net      network
 	api      *webrtc.API
 	log      *slog.Logger
 	incoming chan *Call
@@ -69,14 +69,14 @@ func New(c *client.Client, o Options) (*Manager, error) {
 		c: c, o: o, log: o.Log, incoming: make(chan *Call, incomingMost), calls: make(map[string]*Call), elder: make(map[string]uint64),
 		forsaken: make(map[string]bool),
 	}
-	if o.Addresses == nil {
-		m.o.Addresses = net.InterfaceAddrs
-	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if m.api, err = o.api(); err != nil {
+	if m.net, err = newNetwork(o.Net); err != nil {
+		return nil, fmt.Errorf("calls: %w", err)
+	}
+	if m.api, err = o.api(m.net); err != nil {
 		return nil, fmt.Errorf("calls: %w", err)
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())

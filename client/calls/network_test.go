@@ -33,18 +33,10 @@ func (c *country) card(ip string) *vnet.Net {
 // on puts a device behind a card.
 func on(n *vnet.Net) func(*Options) {
 	return func(o *Options) {
-		o.Loopback = false
+		o.Loopback, o.Net = false, n
 		o.Tune = func(se *webrtc.SettingEngine) {
-			se.SetNet(n)
 			se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 			se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-		}
-		o.Addresses = func() ([]net.Addr, error) {
-			i, err := n.InterfaceByName("eth0")
-			if err != nil {
-				return nil, err
-			}
-			return i.Addrs()
 		}
 	}
 }

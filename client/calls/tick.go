@@ -210,7 +210,7 @@ func (p *peer) lookAround() {
 
 // here is what addresses the device has; "": that can't be known.
 func (m *Manager) here() string {
-	all, err := m.o.Addresses()
+	all, err := m.net.addresses()
 	if err != nil {
 		return ""
 	}
@@ -228,7 +228,7 @@ func (m *Manager) has(ip string) bool {
 	if want == nil {
 		return true
 	}
-	all, err := m.o.Addresses()
+	all, err := m.net.addresses()
 	if err != nil {
 		return true
 	}

@@ -377,15 +377,6 @@ func (l *line) InterfaceByName(n string) (*transport.Interface, error) {
 	return l.now().InterfaceByName(n)
 }
 
-// addresses are those of the device.
-func (l *line) addresses() ([]net.Addr, error) {
-	i, err := l.InterfaceByName("eth0")
-	if err != nil {
-		return nil, err
-	}
-	return i.Addrs()
-}
-
 // wire is a socket of a device. When the device is elsewhere nothing goes through it any more.
 type wire struct {
 	transport.UDPConn
@@ -430,9 +421,8 @@ func (w *world) station(user string, h *home, change ...func(*Options)) *station
 	w.t.Cleanup(s.via.Close)
 	s.route()
 	world := func(o *Options) {
-		o.Loopback, o.Addresses = false, s.line.addresses
+		o.Loopback, o.Net = false, s.line
 		o.Tune = func(se *webrtc.SettingEngine) {
-			se.SetNet(s.line)
 			se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 			se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 		}

@@ -237,17 +237,10 @@ func (c *card) move(ip string) error {
 // options put a device behind the card.
 func (c *card) options() calls.Options {
 	return calls.Options{
+		Net: c.Net,
 		Tune: func(se *webrtc.SettingEngine) {
-			se.SetNet(c.Net)
 			se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 			se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
-		},
-		Addresses: func() ([]net.Addr, error) {
-			i, err := c.InterfaceByName("eth0")
-			if err != nil {
-				return nil, err
-			}
-			return i.Addrs()
 		},
 	}
 }
