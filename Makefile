@@ -8,9 +8,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 PLAIN   := CGO_ENABLED=0 $(GO)
 # The race detector everywhere but in SQLite: that is C, translated, whose memory lies outside of Go's heap, where the detector
 # sees nothing; looking there takes most of the time of all tests.
-# Nor in pion's SRTP streams: pion's client reads one twice when media come before the answer that tells of them (handleIncomingSSRC and
-# startReceiver of pion/webrtc), which is theirs to mend, and fails a run now and then.
-RACE    := -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='modernc.org/libc/...=-race=false' -gcflags='modernc.org/memory=-race=false' -gcflags='github.com/pion/srtp/v3=-race=false'
+RACE    := -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='modernc.org/libc/...=-race=false' -gcflags='modernc.org/memory=-race=false'
 # Packages are tested side by side: one more than there are processors, for they often wait.
 JOBS    ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -67,7 +65,7 @@ test: e2e-deps build fmt-check
 
 # The long forms of tests that make test runs short: random runs, cuts at every byte, killed programs, calls of five in browsers.
 long: e2e-deps build
-	PETREL_LONG=1 $(GO) test -count=1 -timeout 1h ./client/... ./broker/hub ./broker/plain ./broker/rpc ./chat ./examples ./signaling/sfu
+	PETREL_LONG=1 $(GO) test -count=1 -timeout 2h ./client/... ./broker/hub ./broker/plain ./broker/rpc ./chat ./examples ./signaling/sfu
 
 check: fmt-check
 	$(GO) vet ./...

@@ -235,13 +235,16 @@ func (p *peer) offered(text string) {
 }
 
 // session is what tells apart the connections that descriptions are of.
-func session(text string) string {
+func session(text string) string { return origin(text, 1) }
+
+// origin is a field of the o= line (RFC 8866 §5.2): 1 is the session's id, 2 the description's version.
+func origin(text string, field int) string {
 	_, rest, _ := strings.Cut(text, "\no=")
 	f := strings.Fields(rest[:min(len(rest), 256)])
-	if len(f) < 2 {
+	if len(f) <= field {
 		return ""
 	}
-	return f[1]
+	return f[field]
 }
 
 // fragment is the user name of ICE in a description: it changes when ICE begins anew (RFC 8839 §4.4.1.1.1).
@@ -325,6 +328,9 @@ func (p *peer) answered(text string) {
 		return
 	}
 	p.flush()
+	if p.sfu {
+		p.has(text)
+	}
 	p.settled()
 }
 

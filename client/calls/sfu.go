@@ -3,6 +3,7 @@ package calls
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -79,6 +80,22 @@ func (p *peer) worth(t *webrtc.RTPTransceiver) int {
 		return 2
 	}
 	return 1
+}
+
+// has says that this device has an answer: new slots begin then, not before pion knows whose their packets are.
+func (p *peer) has(answer string) {
+	n, err := strconv.Atoi(origin(answer, 2))
+	if err != nil || p.control == nil || p.control.ReadyState() != webrtc.DataChannelStateOpen {
+		return
+	}
+	b, _ := json.Marshal(held{Kind: "has", Version: n}) // it always encodes
+	_ = p.control.SendText(string(b))                   // the channel has ended, otherwise
+}
+
+// held is what has says.
+type held struct {
+	Kind    string `json:"kind"`
+	Version int    `json:"version"`
 }
 
 // controlled takes what the SFU says on its channel.

@@ -40,6 +40,7 @@ func (r *room) arrange(now time.Time) {
 		}
 	}
 	for _, p := range r.order {
+		p.play(now)
 		p.pick(now)
 		r.show(p)
 	}
@@ -78,7 +79,13 @@ func (p *party) fill(k kind, now time.Time) {
 		if o.source == nil || k == video {
 			o.aim(nil, now)
 		}
-		if o.source != nil && k == audio {
+	}
+}
+
+// play has the party hear whom its slots are for.
+func (p *party) play(now time.Time) {
+	for _, o := range p.slots {
+		if o.source != nil && o.kind == audio {
 			o.aim(o.source.layers[0], now)
 		}
 	}

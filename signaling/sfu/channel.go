@@ -72,8 +72,14 @@ func (p *party) listen(ch *datachannel.DataChannel) {
 		}
 		if ch.Label == controlName {
 			var w wish
-			if n <= 4<<10 && json.Unmarshal(buf[:n], &w) == nil && w.Kind == "want" {
+			if n > 4<<10 || json.Unmarshal(buf[:n], &w) != nil {
+				continue
+			}
+			switch w.Kind {
+			case "want":
 				s.post(func(now time.Time) { s.wish(p, w, now) })
+			case "has":
+				s.post(func(now time.Time) { s.has(p, w.Version, now) })
 			}
 			continue
 		}
@@ -86,9 +92,10 @@ func (p *party) listen(ch *datachannel.DataChannel) {
 
 // wish is what a client says on "sfu".
 type wish struct {
-	Kind  string   `json:"kind"`
-	Pin   []string `json:"pin"`
-	Limit int      `json:"limit"`
+	Kind    string   `json:"kind"`
+	Pin     []string `json:"pin"`
+	Limit   int      `json:"limit"`
+	Version int      `json:"version"`
 }
 
 // wish takes what a party wants to see.
@@ -98,6 +105,19 @@ func (s *Server) wish(p *party, w wish, now time.Time) {
 	}
 	p.pins = w.Pin[:min(len(w.Pin), s.opt.Video)]
 	p.limit = max(0, w.Limit)
+	p.room.arrange(now)
+}
+
+// has begins the slots of an answer that a party has.
+func (s *Server) has(p *party, version int, now time.Time) {
+	if p.gone.Load() {
+		return
+	}
+	for _, o := range p.slots {
+		if o.version <= version {
+			o.from = time.Time{}
+		}
+	}
 	p.room.arrange(now)
 }
 

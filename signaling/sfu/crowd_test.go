@@ -74,7 +74,7 @@ func (w *crowd) enter(id string) {
 	var tr *webrtc.TrackLocalStaticRTP
 	c := w.join(id, clientOptions{video: crowdVideo, setup: func(pc *webrtc.PeerConnection, c *client) {
 		tr = addAudio(w.t, pc, c)
-		for range crowdSize - 1 { // all slots at once: what comes in one before its answer is read, pion's reader races with its prober for
+		for range crowdSize - 1 { // all slots at once: offer by offer it would take long
 			c.slot(webrtc.RTPCodecTypeAudio)
 		}
 		if w.cameras[id] {

@@ -25,6 +25,8 @@
 //
 // and the client may say on it {"kind":"want","pin":["party"…],"limit":bits per second}: whom it wants to see before those who
 // speak, and the most that all its video together may take. With more parties than slots, those who spoke last are shown.
+// After an answer that follows the first it says {"kind":"has","version":n}, with the version in its o= line: new slots begin then, a second
+// after the answer otherwise.
 // A message on "data" is at most 16 KiB, and arrives as one byte with the length of the sender's party, the party, and the message.
 //
 // Media is opaque: end-to-end encrypted frames are passed on byte for byte. Of video the server reads where a key frame begins (VP8's

@@ -296,6 +296,15 @@ func (c *client) offer() bool {
 			if err := c.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: text}); err != nil {
 				return c.failed(fmt.Errorf("%w\n%s", err, text))
 			}
+			if c.control != nil && c.control.ReadyState() == webrtc.DataChannelStateOpen {
+				var version int
+				if _, err := fmt.Sscanf(text, "v=0\r\no=- %s %d", new(string), &version); err != nil {
+					return c.failed(err)
+				}
+				if err := c.control.SendText(fmt.Sprintf(`{"kind":"has","version":%d}`, version)); err != nil {
+					return c.failed(err)
+				}
+			}
 			for _, s := range again {
 				c.signals <- s
 			}

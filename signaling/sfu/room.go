@@ -75,7 +75,7 @@ func (s *Server) offered(call, id, user string, o *offer, now time.Time) {
 		s.index.add(p.creds)
 		s.index.drop(old)
 	}
-	p.apply(o)
+	p.apply(o, now)
 	r.arrange(now)
 	p.version++
 	s.say(p, "answer", []byte(p.answer(s.fingerprint, s.addrs, s.tcp != nil, p.version)))
@@ -104,7 +104,7 @@ func (r *room) join(id, user string, o *offer, now time.Time) *party {
 }
 
 // apply makes the party's tracks and slots those of the offer.
-func (p *party) apply(o *offer) {
+func (p *party) apply(o *offer, now time.Time) {
 	p.desc = o
 	var tracks []*track
 	var slots []*slot
@@ -137,7 +137,7 @@ func (p *party) apply(o *offer) {
 			tracks = append(tracks, t)
 		}
 		if sec.takes {
-			slots = append(slots, p.slotFor(sec, k))
+			slots = append(slots, p.slotFor(sec, k, now))
 		}
 	}
 	p.tracks, p.slots = tracks, slots
@@ -157,10 +157,13 @@ func (p *party) apply(o *offer) {
 }
 
 // slotFor finds the slot of a section, or makes it.
-func (p *party) slotFor(sec section, k kind) *slot {
+func (p *party) slotFor(sec section, k kind, now time.Time) *slot {
 	o := p.slotIn(sec.mid)
 	if o == nil || o.kind != k {
 		o = newSlot(p, sec.mid, k, newSSRC(p.slots))
+		if o.version = p.version + 1; p.version > 0 { // without the first answer nothing can flow
+			o.from = now.Add(slotWait)
+		}
 	}
 	return o
 }

@@ -9,6 +9,7 @@ const (
 	sentVideo = 512 // packets of a slot whose place is known, so that they can be sent again
 	sentAudio = 64
 	blindWait = 3 * time.Second // for a key frame; then the layer is changed at any frame
+	slotWait  = time.Second     // for the party to say that it has the answer with a slot; then the slot begins anyway
 )
 
 // slot is a stream of packets to a party: its SSRC, sequence numbers and timestamps go on whatever is shown in it.
@@ -20,10 +21,14 @@ type slot struct {
 	pts  [codecs]uint8 // payload type + 1 by codec; 0: the party doesn't take it. Guarded by p.out.mu
 	nack bool          // the party may ask for packets again; guarded by p.out.mu
 
-	source *track                // Server.run's
-	cur    atomic.Pointer[layer] // what is forwarded; written under p.out.mu
-	next   atomic.Pointer[layer] // what is to be, from its next key frame on; written under p.out.mu
-	since  atomic.Int64          // ns when next was set
+	// Server.run's own.
+	source  *track
+	version int       // of the answer that tells of the slot
+	from    time.Time // when the slot may begin: what comes before its answer is lost to the party, a key frame above all
+
+	cur   atomic.Pointer[layer] // what is forwarded; written under p.out.mu
+	next  atomic.Pointer[layer] // what is to be, from its next key frame on; written under p.out.mu
+	since atomic.Int64          // ns when next was set
 
 	// Guarded by p.out.mu.
 	begun    bool
@@ -175,6 +180,9 @@ func (o *slot) used(seq uint16) bool {
 // aim makes the layer the next one to be shown; nil: nothing from now on. what is shown goes on until then if it is of the same
 // track. Server.run calls it.
 func (o *slot) aim(l *layer, now time.Time) {
+	if l != nil && now.Before(o.from) {
+		return
+	}
 	o.p.out.mu.Lock()
 	defer o.p.out.mu.Unlock()
 	cur := o.cur.Load()

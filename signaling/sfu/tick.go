@@ -9,7 +9,7 @@ import (
 // What happens at which beat of 20 ms.
 const (
 	feedbackBeats = 5  // transport-wide feedback, 100 ms
-	rateBeats     = 25 // rates are measured and layers chosen, 500 ms
+	rateBeats     = 25 // rates are measured and layers chosen, slots that wait begin, 500 ms
 	listenBeats   = 10 // speakers, 200 ms
 	reportBeats   = 50 // RTCP reports, silence, 1 s
 )
@@ -35,6 +35,7 @@ func (s *Server) tick(w *writer, n int, now time.Time) {
 		}
 		if n%rateBeats == 0 {
 			for _, p := range r.order {
+				p.play(now)
 				p.pick(now)
 			}
 		}
