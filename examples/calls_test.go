@@ -99,14 +99,14 @@ func TestCallsProgram(t *testing.T) {
 	var bob *process
 	callers(t, s, "program", map[string]func(){
 		"answer": func() {
-			bob = program(t, s, "bob", "answer", "--auto", "ann", "--record", t.TempDir())
+			bob = program(t, s, "bob", "answer", "--auto", "ann", "--limit", "150k", "--record", t.TempDir())
 			bob.line("petrel: waiting for calls as bob")
 		},
 		"heard": func() { bob.hears(1, false) },
 		"call": func() {
 			bob.line("petrel: recorded ")
 			bob.Kill()
-			bob = program(t, s, "bob", "call", "@ann")
+			bob = program(t, s, "bob", "call", "@ann", "--see", "0")
 		},
 	})
 	bob.Wait(0)

@@ -20,12 +20,17 @@ async function device(user, conv) {
         globalThis.pcs.push(this)
       }
     }
-    // figures are those of all connections that stand: packets and frames, and from how many they are heard and seen.
+    // figures are those of all connections that stand: packets and frames, from how many they are heard and seen, to how many a camera may
+    // be seen, and the bits a second that it takes.
     globalThis.figures = async () => {
-      const sum = { audio: 0, video: 0, heard: 0, seen: 0, open: 0, made: globalThis.pcs.length }
+      const sum = { audio: 0, video: 0, heard: 0, seen: 0, cameras: 0, filmed: 0, open: 0, made: globalThis.pcs.length }
       for (const pc of globalThis.pcs.filter((p) => p.connectionState === 'connected')) {
         sum.open++
         for (const s of (await pc.getStats()).values()) {
+          if (s.type === 'outbound-rtp' && s.kind === 'video') {
+            sum.cameras++
+            if (s.active) sum.filmed += s.targetBitrate ?? 0
+          }
           if (s.type !== 'inbound-rtp') continue
           const n = s.kind === 'video' ? s.framesDecoded ?? 0 : s.packetsReceived
           sum[s.kind] += n
@@ -350,11 +355,13 @@ const scenarios = {
     await phase(ann, 'Connected.')
     await flows(ann, { audio: 50 })
     await ask('heard')
+    await until(ann, 'a small picture', (f) => f.filmed > 0 && f.filmed <= 150_000) // as the program wants it
     await button(ann, 'Hang up').click()
     await over(ann)
     await ask('call')
-    await answer(ann, 'bob calls')
+    await answer(ann, 'bob calls', 'Answer with video')
     await flows(ann, { audio: 50 })
+    await until(ann, 'no picture, which nobody wants to see', (f) => f.cameras === 1 && f.filmed === 0)
     await button(ann, 'Hang up').click()
     await over(ann)
   },

@@ -47,6 +47,7 @@ export class Peer {
   #timer = 0
   #restarted = 0
   #before = null // figures of the last measure
+  #want = null // what the other side wants to get
 
   // signal(type, body) sends one; changed() says that up or stream is another; broken(err) that only a new
   // connection helps. Of two parties one is polite.
@@ -148,7 +149,29 @@ export class Peer {
     }).catch((err) => { if (!this.closed) this.broken(err) })
   }
 
-  negotiate({ want }) { if (want?.through) this.let = true } // it hears me through the SFU
+  negotiate({ want }) {
+    if (!want) return
+    if (want.through) { // it hears me through the SFU
+      this.let = true
+      return
+    }
+    this.#want = want
+    this.#heed()
+  }
+
+  // #heed sends no more of a picture than the other side wants to get.
+  #heed() {
+    const sender = this.senders.get('video')
+    if (!sender || !this.#want) return
+    const { video, limit } = this.#want
+    const parameters = sender.getParameters()
+    for (const e of parameters.encodings) {
+      e.active = video !== 0
+      if (limit) e.maxBitrate = limit
+      else delete e.maxBitrate
+    }
+    sender.setParameters(parameters).catch((err) => console.debug('what the other side wants to see was not set:', err.message)) // while something else is
+  }
 
   // Perfect negotiation, https://w3c.github.io/webrtc-pc/#perfect-negotiation-example
   async #description(type, sdp) {
@@ -161,11 +184,15 @@ export class Peer {
     this.#settling = type === 'answer'
     await pc.setRemoteDescription({ type, sdp }) // takes our own offer back, where they crossed
     this.#settling = false
-    if (type === 'answer') return
+    if (type === 'answer') return this.settled(sdp)
     this.begin()
     await pc.setLocalDescription()
     this.#describe()
+    this.settled()
   }
+
+  // settled is called with each exchange that is over.
+  settled() { this.#heed() }
 
   // #anew takes another connection: the other side did.
   #anew() {
@@ -286,6 +313,12 @@ export class Forwarded extends Peer {
   }
 
   negotiate({ want }) { if (want) this.#slots(want) }
+
+  // settled has new slots begin: they wait for their answer to be here, so that no key frame comes too early.
+  settled(answer) {
+    const version = Number(/^o=\S+ \S+ (\d+)/m.exec(answer)?.[1])
+    if (this.control.readyState === 'open') this.control.send(JSON.stringify({ kind: 'has', version }))
+  }
 
   #controlled({ kind, slots }) {
     if (kind !== 'slots') return
