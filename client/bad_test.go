@@ -163,9 +163,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := ann.Sent(soon(t), reply); !errors.Is(err, &chat.Refusal{Code: chat.NotFound}) {
 		t.Errorf("what depends on it: %v", err)
 	}
-	if st := ann.Status(); st.Failed != 2 || st.Queued != 0 {
-		t.Errorf("status %+v", st)
-	}
+	ann.await("the counts", func(s client.Status) bool { return s.Failed == 2 && s.Queued == 0 })
 	if m, err := ann.Edit(soon(t), "crew", bad.Target(), "psst!"); err != nil || m.State != client.StateFailed {
 		t.Errorf("editing what failed: %+v %v", m, err)
 	}

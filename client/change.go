@@ -26,6 +26,8 @@ type change struct {
 	began   bool        // there is a conversation that was not known before
 	wishes  map[[2]string]bool
 	ring    wakesSet
+
+	punctual map[string]int // conversations without late acts, see lateActs.forget
 }
 
 // wakesSet says whose bell to ring after the commit.
@@ -78,6 +80,9 @@ func kindOf(conv string) string {
 // finish writes the records that changed.
 func (ch *change) finish() error {
 	for id, l := range ch.convs {
+		if err := ch.settleLate(id); err != nil {
+			return err
+		}
 		if l.recount {
 			if err := ch.recount(l); err != nil {
 				return err
@@ -102,6 +107,9 @@ func (ch *change) tell() {
 	for conv, seqs := range ch.seqs {
 		slices.Sort(seqs)
 		ch.told = append(ch.told, Update{Kind: UpdateMessages, Conv: conv, Seqs: slices.Compact(seqs)})
+	}
+	for conv, n := range ch.punctual {
+		ch.late.forget(conv, n)
 	}
 	ch.board.owes(ch.owed)
 	if ch.board.moved(ch.queued, ch.failed, ch.covered, ch.whole) {

@@ -31,6 +31,7 @@ type core struct {
 	wake  wakes    // the goroutines that have work now
 	line  *link.Link
 	calls callHook
+	late  lateActs
 	greet func() // asks anew who is there: with new conversations come new people
 
 	inMu sync.Mutex // one call of the codec's at a time

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/client/internal/link"
@@ -22,18 +23,15 @@ func (a *answer) later() bool { return a.err == nil && a.ack.Retry() }
 
 // echo takes an event of the user's own that came back: if it is from this device's outbox, it has arrived. So
 // a lost PUBACK is no loss.
-func (ch *change) echo(ev *store.Event) (ours bool, err error) {
+func (ch *change) echo(ev *store.Event) error {
 	out, err := ch.tx.Outgoing(ev.ID)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
 	if err != nil || out.Conv != ev.Conv {
-		return false, err
+		return ignoreNotFound(err)
 	}
 	if ch.codec != nil {
 		ev.Text, ev.Mentions, ev.Media = out.Event.Text, out.Event.Mentions, out.Event.Media // the cipher is for others
 	}
-	return true, ch.arrived(&out)
+	return ch.arrived(&out)
 }
 
 // arrived removes from the outbox what the log has.
@@ -78,24 +76,78 @@ func (ch *change) settleSpan(conv string, first, last uint64) error {
 	return nil
 }
 
-// settleAll removes from the outbox what the log has: what a lost connection left behind.
-func (ch *change) settleAll() error {
-	sent, err := ch.tx.Outbox(store.OutboxQuery{States: []store.OutState{store.Sent}, Limit: 1000})
+// settleHere removes from the outbox what the log of a conversation has, or of all for "": what a lost connection left behind, and acts that were done
+// already. left is how much of what was acknowledged is still to come.
+func (ch *change) settleHere(conv string) (left int, err error) {
+	const most = 1000
+	sent, err := ch.tx.Outbox(store.OutboxQuery{Conv: conv, States: []store.OutState{store.Sent}, Limit: most})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for i := range sent {
 		l, err := ch.conv(sent[i].Conv)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if l.has(sent[i].Seq) {
-			if err := ch.arrived(&sent[i]); err != nil {
-				return err
-			}
+		if !l.has(sent[i].Seq) {
+			left++
+		} else if err := ch.arrived(&sent[i]); err != nil {
+			return 0, err
 		}
 	}
-	return nil
+	if len(sent) == most {
+		left++ // perhaps
+	}
+	return left, nil
+}
+
+// lateActs knows conversations with acts whose acknowledgement names an event that is not here yet. That need not be their own: what has the result already
+// makes no event, and the seq is the other one's, or the head of the log at that time. So nothing with their id will come. After a restart the first sync
+// settles them.
+type lateActs struct {
+	mu sync.Mutex
+	of map[string]int // counts notes
+}
+
+func (a *lateActs) note(conv string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.of == nil {
+		a.of = make(map[string]int)
+	}
+	a.of[conv]++
+}
+
+// in returns 0, or what forget takes.
+func (a *lateActs) in(conv string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.of[conv]
+}
+
+// forget forgets a conversation, unless there was another note since.
+func (a *lateActs) forget(conv string, n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.of[conv] == n {
+		delete(a.of, conv)
+	}
+}
+
+// settleLate settles the acts of a conversation whose events have come.
+func (ch *change) settleLate(conv string) error {
+	n := ch.late.in(conv)
+	if n == 0 {
+		return nil
+	}
+	left, err := ch.settleHere(conv)
+	if left == 0 && err == nil {
+		if ch.punctual == nil {
+			ch.punctual = make(map[string]int)
+		}
+		ch.punctual[conv] = n
+	}
+	return err
 }
 
 // acknowledged takes a PUBACK that says stored. The event itself comes on its own, or is here already.
@@ -120,6 +172,9 @@ func (ch *change) acknowledged(id string, seq uint64) error {
 		ch.failed--
 	} else {
 		ch.queued--
+	}
+	if out.Event.Kind != chat.KindPost {
+		ch.late.note(out.Conv)
 	}
 	out.State, out.Seq, out.Code, out.Reason = store.Sent, seq, "", ""
 	ch.toldOut(&out)

@@ -45,7 +45,7 @@ func (ch *change) synced(p *syncPage) error {
 		}
 	}
 	if !p.More {
-		if err := ch.settleAll(); err != nil {
+		if _, err := ch.settleHere(""); err != nil {
 			return err
 		}
 		if err := ch.tx.PutMeta(metaSynced, strconv.AppendInt(nil, ch.millis(), 10)); err != nil {

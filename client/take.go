@@ -184,16 +184,8 @@ func (ch *change) follow(l *log, ev *store.Event) error {
 	if newest {
 		row.At, l.changed = max(ev.At, 0), true
 	}
-	ours := false
 	if ev.From == ch.me && ev.ID != "" {
-		var err error
-		if ours, err = ch.echo(ev); err != nil {
-			return err
-		}
-	}
-	if !ours && ev.Kind != chat.KindPost && (ev.From == ch.me || ev.Kind == chat.KindPin || ev.Kind == chat.KindUnpin) {
-		// An act that was done already, elsewhere, is acknowledged with the seq of that one.
-		if err := ch.settleSpan(row.ID, ev.Seq, ev.Seq); err != nil {
+		if err := ch.echo(ev); err != nil {
 			return err
 		}
 	}
