@@ -28,6 +28,7 @@ var layers = map[string]int{
 	"internal/mqttc":      1,
 	"internal/faultproxy": 1,
 	"internal/egress":     1,
+	"internal/roam":       1,
 	"internal/rtpvideo":   1,
 	"internal/words":      1,
 	"internal/petreltest": 1,
@@ -169,7 +170,7 @@ var walls = []wall{
 	},
 	{
 		why:  "an application that makes no calls links no WebRTC; nor does what has nothing to do with media",
-		from: not(under("client/calls", "signaling", "cmd", "examples", "e2e", "bench", "crash")),
+		from: not(under("client/calls", "signaling", "cmd", "examples", "e2e", "bench", "crash", "internal/roam")),
 		to:   external("github.com/pion"),
 	},
 	{

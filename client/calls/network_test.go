@@ -1,7 +1,7 @@
 package calls
 
 import (
-	"net"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,6 +10,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"github.com/petrelchat/petrel/broker/config"
+	"github.com/petrelchat/petrel/internal/roam"
 )
 
 // country is a network of this process alone, with a network card for each device.
@@ -23,15 +24,16 @@ func newCountry(t *testing.T) *country {
 	return &country{t, newRouter(t, &vnet.RouterConfig{CIDR: "10.7.0.0/16", MinDelay: 10 * time.Millisecond, MaxJitter: 3 * time.Millisecond})}
 }
 
-func (c *country) card(ip string) *vnet.Net {
+func (c *country) card(ip string) *roam.Card {
 	c.t.Helper()
-	n := newCard(c.t, ip)
+	n, err := roam.New(ip)
+	must(c.t, err)
 	must(c.t, c.router.AddNet(n))
 	return n
 }
 
 // on puts a device behind a card.
-func on(n *vnet.Net) func(*Options) {
+func on(n *roam.Card) func(*Options) {
 	return func(o *Options) {
 		o.Loopback, o.Net = false, n
 		o.Tune = func(se *webrtc.SettingEngine) {
@@ -56,13 +58,11 @@ func TestNewAddress(t *testing.T) {
 	a, b := pair(t, ann, bob, va, vb)
 	until(t, a, "figures", func(s Status) bool { return s.Quality.RTT > 0 && s.Quality.Received > 0 })
 
-	old := net.IPv4(10, 7, 0, 1)
 	for i := range 4 {
 		vb.hears(100, "ann") // two seconds: the client connects no more often when it is told
-		here := net.IPv4(10, 7, 9, byte(1+i))
+		here := fmt.Sprintf("10.7.9.%d", 1+i)
 		began := time.Now()
-		must(t, home.RemoveAddress("eth0", old))
-		must(t, home.AddAddress("eth0", &net.IPNet{IP: here, Mask: net.CIDRMask(16, 32)}))
+		must(t, home.Move(here))
 		s.proxy.Cut() // the connections to the server were of the old network too
 		if i%2 == 0 {
 			ann.Manager.NetworkChanged()
@@ -80,7 +80,7 @@ func TestNewAddress(t *testing.T) {
 					return
 				}
 				local <- ""
-			}) && <-local == here.String()
+			}) && <-local == here
 		})
 		va.hears(5, "bob")
 		vb.hears(5, "ann")
@@ -89,7 +89,6 @@ func TestNewAddress(t *testing.T) {
 		if took > 3*time.Second {
 			t.Errorf("that took %v", took)
 		}
-		old = here
 	}
 	farewell(t, b, a)
 }

@@ -144,7 +144,7 @@ func (w *crowd) flows() {
 				}
 				film = film || x.who != "" && x.kind == video
 			}
-			for deadline := time.After(3 * patience); len(open) > 0 || film; {
+			for deadline := time.After(patience); len(open) > 0 || film; {
 				select {
 				case g := <-c.packets:
 					who, n := g.origin()

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what must come; nothing waits that long when things work.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // hall is a server and its clients, with the signalling between them.
 type hall struct {

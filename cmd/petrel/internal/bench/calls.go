@@ -22,6 +22,7 @@ import (
 	"github.com/petrelchat/petrel/client/calls"
 	"github.com/petrelchat/petrel/client/store/memory"
 	"github.com/petrelchat/petrel/internal/faultproxy"
+	"github.com/petrelchat/petrel/internal/roam"
 )
 
 // callPatience bounds the wait for what must come in a call.
@@ -211,13 +212,13 @@ func addressOf(a net.Addr) string {
 
 // card is a device's place in the network. All are made before start.
 type card struct {
-	*vnet.Net
+	*roam.Card
 	of *country
 	ip string
 }
 
 func (c *country) card(ip string) (*card, error) {
-	n, err := vnet.NewNet(&vnet.NetConfig{StaticIPs: []string{ip}})
+	n, err := roam.New(ip)
 	if err == nil {
 		err = c.router.AddNet(n)
 	}
@@ -227,17 +228,14 @@ func (c *country) card(ip string) (*card, error) {
 // move gives the card another address. From now on nothing comes or goes over the old one.
 func (c *card) move(ip string) error {
 	c.of.gone.Store(c.ip, true)
-	err := errors.Join(
-		c.RemoveAddress("eth0", net.ParseIP(c.ip)),
-		c.AddAddress("eth0", &net.IPNet{IP: net.ParseIP(ip).To4(), Mask: net.CIDRMask(16, 32)}))
 	c.ip = ip
-	return err
+	return c.Move(ip)
 }
 
 // options put a device behind the card.
 func (c *card) options() calls.Options {
 	return calls.Options{
-		Net: c.Net,
+		Net: c.Card,
 		Tune: func(se *webrtc.SettingEngine) {
 			se.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 			se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
