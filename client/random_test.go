@@ -170,6 +170,7 @@ func (w *world) settle() {
 	}
 	for _, d := range w.devices {
 		d.upToDate()
+		d.until("an empty outbox", func() bool { return d.waiting() == 0 }) // what was acknowledged has come
 	}
 	head := uint64(0)
 	for _, d := range w.devices { // the devices that were up to date first hear of what the others sent
@@ -180,7 +181,7 @@ func (w *world) settle() {
 	for _, d := range w.devices {
 		d.until(fmt.Sprint("seq ", head), func() bool {
 			row, err := d.Conversation(soon(w.t), w.conv)
-			return head == 0 || err == nil && row.Head == head
+			return head == 0 || err == nil && row.Head >= head
 		})
 		d.upToDate()
 		for more := head > 0; more; {

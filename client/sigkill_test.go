@@ -129,7 +129,7 @@ func (k *killing) settle(phone *device) {
 		for _, d := range all {
 			d.until(fmt.Sprint(conv, " up to ", head), func() bool {
 				row, err := d.Conversation(soon(k.t), conv)
-				return err == nil && row.Head == head
+				return err == nil && row.Head >= head
 			})
 			d.upToDate()
 			for more := true; more; {
