@@ -160,3 +160,14 @@ func (d *device) waiting() (n int) {
 	}))
 	return n
 }
+
+// underWay counts what the outbox has but what was refused.
+func (d *device) underWay() (n int) {
+	d.t.Helper()
+	must(d.t, d.store.View(soon(d.t), func(r store.Reader) error {
+		all, err := r.Outbox(store.OutboxQuery{States: []store.OutState{store.Queued, store.Sending, store.Sent}})
+		n = len(all)
+		return err
+	}))
+	return n
+}

@@ -170,7 +170,7 @@ func (w *world) settle() {
 	}
 	for _, d := range w.devices {
 		d.upToDate()
-		d.until("an empty outbox", func() bool { return d.waiting() == 0 }) // what was acknowledged has come
+		d.until("what was acknowledged", func() bool { return d.underWay() == 0 })
 	}
 	head := uint64(0)
 	for _, d := range w.devices { // the devices that were up to date first hear of what the others sent
