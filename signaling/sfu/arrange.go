@@ -139,11 +139,13 @@ func (p *party) budget(now time.Time) float64 {
 	return c.budget
 }
 
-// dare lets a party see the lowest layers of more cameras than the estimate has room for, one after the other, as long as what it is
-// sent arrives. Without that a camera could stay dark for good: an estimate grows only with what is sent.
+// dare lets a party see more than the estimate has room for, one step after the other, as long as what it is sent arrives: the lowest layers of
+// cameras that are dark, and then better layers. Without that a camera could stay dark or small for good: an estimate grows only with what is
+// sent, and after a strain with little no further than half of that beyond it.
 type dare struct {
-	beyond int // lowest layers that may be shown beyond the estimate
+	beyond int // steps beyond the estimate that are allowed
 	until  time.Time
+	back   time.Time // when they were taken back
 	pause  time.Duration
 }
 
@@ -152,17 +154,24 @@ func (d *dare) check(strained bool, now time.Time) {
 	switch {
 	case strained && d.beyond > 0:
 		d.pause = min(climbMost, max(climbFirst, 2*d.pause))
-		d.beyond, d.until = 0, now.Add(d.pause)
-	case now.Sub(d.until) > climbMost:
+		d.beyond, d.back, d.until = 0, now, now.Add(d.pause)
+	case now.Sub(d.back) > d.pause+climbMost:
 		d.pause = 0
 	}
 }
 
-// more allows another one, for a camera that is dark.
-func (d *dare) more(strained bool, now time.Time) {
+// more allows another one, as the last one was some time ago.
+func (d *dare) more(strained bool, now time.Time, every time.Duration) {
 	if !strained && !now.Before(d.until) {
 		d.beyond++
-		d.until = now.Add(dareEvery)
+		d.until = now.Add(every)
+	}
+}
+
+// wait has the next one come no sooner than after a while.
+func (d *dare) wait(now time.Time, least time.Duration) {
+	if t := now.Add(least); t.After(d.until) {
+		d.until = t
 	}
 }
 
@@ -175,6 +184,7 @@ func (p *party) pick(now time.Time) {
 	left := p.budget(now)
 	strained := p.out.bwe.strained()
 	p.dares.check(strained, now)
+	p.steps.check(strained, now)
 	used, dared, dark := 0.0, 0, false
 	chosen := make([]int, len(shown)) // index into alternatives; -1: nothing
 	alts := make([][]*layer, len(shown))
@@ -199,20 +209,34 @@ func (p *party) pick(now time.Time) {
 		used += cost
 	}
 	if dark {
-		p.dares.more(strained, now)
+		p.dares.more(strained, now, dareEvery)
 	}
+	stepped, higher := 0, false
 	for i := range shown {
 		for chosen[i] >= 0 && chosen[i]+1 < len(alts[i]) {
 			if alts[i][chosen[i]].rate.Load() == 0 || alts[i][chosen[i]+1].rate.Load() == 0 {
 				break // not measured yet
 			}
 			more := float64(alts[i][chosen[i]+1].rate.Load() - alts[i][chosen[i]].rate.Load())
-			if more > left {
+			if p.limit > 0 && used+more > float64(p.limit) {
 				break
 			}
-			left -= more
+			if more > left {
+				if higher = dark || stepped >= p.steps.beyond; higher {
+					break
+				}
+				stepped++
+			}
+			left = max(0, left-more)
+			used += more
 			chosen[i]++
 		}
+	}
+	p.steps.beyond = stepped // the estimate has followed the others
+	if dark || !higher || p.steps.until.IsZero() {
+		p.steps.wait(now, climbFirst)
+	} else {
+		p.steps.more(strained, now, climbFirst)
 	}
 	for i, o := range shown {
 		if chosen[i] < 0 {

@@ -42,7 +42,8 @@
 // has gathered with one system call. A packet is not queued, and forwarding allocates nothing beyond the packet's source address.
 //
 // Layers follow an estimate of what the way to a party carries. That grows only with what is sent, so the smallest layers of all that is to be
-// seen are tried beyond it, one after the other, until packets are lost or pile up: then the estimate holds, and they are tried again later.
+// seen are tried beyond it, one a second, and then better ones, one in five seconds, until packets are lost or pile up: then the estimate holds, and
+// they are tried again later.
 //
 // Who takes part, who is shown to whom and at which layer is owned by one goroutine (Server.run); readers see it through atomic
 // pointers. Locks, in the order in which they may be taken: index.mu or party.in, then party.out, then layer.mu and route locks.

@@ -49,7 +49,8 @@ type party struct {
 	control *datachannel.DataChannel
 	data    *datachannel.DataChannel
 	rungs   climb
-	dares   dare
+	dares   dare   // to show cameras that are dark,
+	steps   dare   // and better layers
 	shown   string // the last message about slots
 }
 

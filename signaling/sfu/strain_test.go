@@ -91,6 +91,45 @@ func TestNoCameraStaysDarkForALowEstimate(t *testing.T) {
 	}
 }
 
+// An estimate that fell while little was sent does not grow beyond half as much again: a receiver saw the smallest layer for good.
+func TestNobodyStaysAtASmallLayerForALowEstimate(t *testing.T) {
+	now := time.Now()
+	p := gallery(2, now)
+	p.out.bwe.rate = 500_000 // two smallest layers, and nothing more
+	p.fill(video, now)
+	layers := func() (rids string) {
+		for _, o := range p.slots {
+			rids += o.next.Load().rid
+		}
+		return rids
+	}
+	is := func(after time.Duration, want string) {
+		t.Helper()
+		pass(p, &now, after)
+		if got := layers(); got != want {
+			t.Fatalf("layers %s are shown, want %s", got, want)
+		}
+	}
+	is(rateBeats*beat, "hq") // what the estimate has room for
+	is(climbFirst-2*rateBeats*beat, "hq")
+	is(3*rateBeats*beat, "fq")
+	is(climbFirst, "fh")
+	is(climbFirst, "ff")
+	is(climbMost, "ff")
+	p.out.bwe.lost(0.3) // now it does not arrive
+	p.out.bwe.rate = 500_000
+	is(rateBeats*beat, "hq")
+	p.out.bwe.lost(0)
+	is(climbFirst-2*rateBeats*beat, "hq")
+	is(3*rateBeats*beat, "fq")
+	p.out.bwe.lost(0.3)
+	p.out.bwe.rate = 500_000
+	is(rateBeats*beat, "hq")
+	p.out.bwe.lost(0)
+	is(2*climbFirst-2*rateBeats*beat, "hq") // later each time
+	is(3*rateBeats*beat, "fq")
+}
+
 func TestALimitIsKeptWhateverArrives(t *testing.T) {
 	now := time.Now()
 	p := gallery(4, now)
@@ -99,6 +138,12 @@ func TestALimitIsKeptWhateverArrives(t *testing.T) {
 	pass(p, &now, 10*dareEvery)
 	if n := p.showing(); n != 2 {
 		t.Fatalf("%d cameras are shown, and the limit has room for two", n)
+	}
+	pass(p, &now, 2*climbMost)
+	for _, o := range p.slots {
+		if l := o.next.Load(); l != nil && l.rid != "q" {
+			t.Errorf("layer %s is shown, and the limit has no room for it", l.rid)
+		}
 	}
 }
 
