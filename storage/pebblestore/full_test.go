@@ -346,6 +346,38 @@ func testFailedWrite(t *testing.T, pattern string, kinds []errorfs.OpKind, flush
 	s.Close() // its error is the disk's; that it returns is what counts
 }
 
+// TestFailedWhileClosing lets the MANIFEST fail when Close has found nothing wrong yet: a part of the engine stops with its locks held then.
+func TestFailedWhileClosing(t *testing.T) {
+	match := errorfs.PathMatch("*/MANIFEST-*")
+	writes, fails := make(chan struct{}, 16), make(chan struct{})
+	toggle := errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind != errorfs.OpFileWrite || !match.Evaluate(op) {
+			return nil
+		}
+		writes <- struct{}{}
+		<-fails
+		return errors.New("the disk is broken")
+	})}
+	o := memOptions(Options{Create: true, OnFatal: func(error) {}})
+	s, err := openFS(errorfs.Wrap(vfs.NewMem(), &toggle), memDir, o, currentLayout())
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, func(b *storage.Batch) { b.AppendNext("a", nil, nil) })
+	toggle.On()
+	if _, err := s.db.AsyncFlush(); err != nil {
+		t.Fatal(err)
+	}
+	<-writes
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	<-s.idle
+	close(fails)
+	if err := <-closed; err == nil {
+		t.Error("Close returns nil")
+	}
+}
+
 // TestManyFailedCommits lets commits race with the failure of the log, across a change of the log file.
 func TestManyFailedCommits(t *testing.T) {
 	broken := errors.New("the disk is broken")

@@ -221,18 +221,29 @@ func (s *Store) Close() error {
 	case <-s.watch.parked:
 	}
 	if s.stuck() {
-		// Closing Pebble would wait for its locks for ever; the lock on the directory ends with the process.
-		return errors.Join(s.watch.failure(), s.health.Close())
+		return s.abandon()
 	}
-	if !s.readOnly && s.watch.failure() == nil && !s.space.low.Load() {
-		s.flush()
+	closed := make(chan error, 1)
+	go func() { // it waits for locks
+		if !s.readOnly && s.watch.failure() == nil && !s.space.low.Load() {
+			s.flush()
+		}
+		closed <- s.db.Close()
+	}()
+	var err error
+	select {
+	case err = <-closed:
+	case <-s.watch.parked: // meanwhile
+		return s.abandon()
 	}
-	err := errors.Join(s.db.Close(), s.lock.Close(), s.health.Close())
-	if err != nil {
+	if err = errors.Join(err, s.lock.Close(), s.health.Close()); err != nil {
 		return fmt.Errorf("storage: close: %w", err)
 	}
 	return nil
 }
+
+// abandon closes what can be: closing Pebble would wait for its locks for ever, and the lock on the directory ends with the process.
+func (s *Store) abandon() error { return errors.Join(s.watch.failure(), s.health.Close()) }
 
 // stuck reports whether a part of Pebble stopped with its locks held.
 func (s *Store) stuck() bool {
