@@ -187,7 +187,7 @@ func (c *core) page(ctx context.Context, conv string, first, last uint64, limit 
 			if err := ch.tx.PutSpan(conv, store.Span{First: first, Last: low - 1}); err != nil {
 				return err
 			}
-			if err := ch.settleSpan(conv, first, low-1); err != nil {
+			if _, err := ch.settleHere(conv); err != nil {
 				return err
 			}
 		}

@@ -60,24 +60,8 @@ func (ch *change) toldOut(out *store.Outgoing) {
 	}
 }
 
-// settleSpan removes from the outbox what was stored and is gone already: a stub stands for it.
-func (ch *change) settleSpan(conv string, first, last uint64) error {
-	sent, err := ch.tx.Outbox(store.OutboxQuery{Conv: conv, States: []store.OutState{store.Sent}, Limit: 1000})
-	if err != nil {
-		return err
-	}
-	for i := range sent {
-		if out := &sent[i]; out.Seq >= first && out.Seq <= last {
-			if err := ch.arrived(out); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// settleHere removes from the outbox what the log of a conversation has, or of all for "": what a lost connection left behind, and acts that were done
-// already. left is how much of what was acknowledged is still to come.
+// settleHere removes from the outbox what the log of a conversation has, or of all for "": what a lost connection left behind, acts that were done
+// already, and what is gone already, for which a stub stands. left is how much of what was acknowledged is still to come.
 func (ch *change) settleHere(conv string) (left int, err error) {
 	const most = 1000
 	sent, err := ch.tx.Outbox(store.OutboxQuery{Conv: conv, States: []store.OutState{store.Sent}, Limit: most})

@@ -90,7 +90,7 @@ func (ch *change) stub(l *log, d *protocol.Delivery, last uint64, way origin) er
 		ch.unreadMoved(l, d.Seq, last, 0)
 		ch.cover(l, d.Seq, last)
 		ch.touch(l.row.ID, d.Seq)
-		if err := ch.settleSpan(l.row.ID, d.Seq, last); err != nil {
+		if _, err := ch.settleHere(l.row.ID); err != nil {
 			return err
 		}
 		return ch.tx.PutEvents([]store.Event{{Conv: l.row.ID, Event: chat.Event{Seq: d.Seq, Kind: chat.KindLarge}, Gone: true}})
@@ -115,7 +115,8 @@ func (ch *change) stub(l *log, d *protocol.Delivery, last uint64, way origin) er
 	if err := ch.tx.PutSpan(l.row.ID, store.Span{First: d.Seq, Last: last}); err != nil {
 		return err
 	}
-	return ch.settleSpan(l.row.ID, d.Seq, last)
+	_, err := ch.settleHere(l.row.ID)
+	return err
 }
 
 // drop takes the body of an event away, for good.

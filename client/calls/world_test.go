@@ -369,14 +369,6 @@ func (l *line) ResolveTCPAddr(network, a string) (*net.TCPAddr, error) {
 
 func (l *line) Interfaces() ([]*transport.Interface, error) { return l.now().Interfaces() }
 
-func (l *line) InterfaceByIndex(i int) (*transport.Interface, error) {
-	return l.now().InterfaceByIndex(i)
-}
-
-func (l *line) InterfaceByName(n string) (*transport.Interface, error) {
-	return l.now().InterfaceByName(n)
-}
-
 // wire is a socket of a device. When the device is elsewhere nothing goes through it any more.
 type wire struct {
 	transport.UDPConn
