@@ -1,14 +1,29 @@
 package calls
 
 import (
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
+	"github.com/pion/interceptor/pkg/report"
+	"github.com/pion/interceptor/pkg/stats"
+	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/webrtc/v4"
 )
 
-// api makes what connections come from.
-func (o *Options) api(n network) (*webrtc.API, error) {
+// engine makes connections. All methods may be called from any goroutine.
+type engine struct {
+	api *webrtc.API
+
+	mu     sync.Mutex   // one connection at a time
+	counts stats.Getter // of the one that was made last
+}
+
+// newEngine is o's. Figures of streams are asked for here and not of the connection, which reads which codec a track has without a lock
+// while the track's first packet says so.
+func newEngine(o *Options, n network) (*engine, error) {
 	media := &webrtc.MediaEngine{}
 	codecs := o.Codecs
 	if codecs == nil {
@@ -22,7 +37,8 @@ func (o *Options) api(n network) (*webrtc.API, error) {
 		return nil, err
 	}
 	chain := &interceptor.Registry{}
-	if err := webrtc.RegisterDefaultInterceptorsWithOptions(media, chain, webrtc.WithInterceptorLoggerFactory(silence{})); err != nil {
+	e := &engine{}
+	if err := e.intercept(media, chain); err != nil {
 		return nil, err
 	}
 	var s webrtc.SettingEngine
@@ -40,7 +56,31 @@ func (o *Options) api(n network) (*webrtc.API, error) {
 		o.Tune(&s)
 	}
 	s.SetNet(n)
-	return webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(chain), webrtc.WithSettingEngine(s)), nil
+	e.api = webrtc.NewAPI(webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(chain), webrtc.WithSettingEngine(s))
+	return e, nil
+}
+
+// intercept registers pion's usual interceptors, with counters that tell the engine.
+func (e *engine) intercept(media *webrtc.MediaEngine, chain *interceptor.Registry) error {
+	counters, err := stats.NewInterceptor(stats.WithLoggerFactory(silence{}))
+	if err != nil {
+		return err
+	}
+	counters.OnNewPeerConnection(func(_ string, counts stats.Getter) { e.counts = counts }) // within api.NewPeerConnection
+	err = errors.Join(
+		webrtc.ConfigureNackWithOptions(media, chain, []nack.GeneratorOption{nack.WithGeneratorLoggerFactory(silence{})}, nack.WithResponderLoggerFactory(silence{})),
+		webrtc.ConfigureRTCPReportsWithOptions(chain, []report.ReceiverOption{report.WithReceiverLoggerFactory(silence{})}, report.WithSenderLoggerFactory(silence{})),
+		webrtc.ConfigureSimulcastExtensionHeaders(media))
+	chain.Add(counters)
+	return errors.Join(err, webrtc.ConfigureTWCCSenderWithOptions(media, chain, twcc.WithLoggerFactory(silence{})))
+}
+
+// connect makes a connection, and what counts its streams.
+func (e *engine) connect(conf webrtc.Configuration) (*webrtc.PeerConnection, stats.Getter, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	pc, err := e.api.NewPeerConnection(conf)
+	return pc, e.counts, err
 }
 
 // Times of ICE: nothing heard for that long.

@@ -38,7 +38,7 @@ type Manager struct {
 	c        *client.Client
 	o        Options
 	net      network
-	api      *webrtc.API
+	engine   *engine
 	log      *slog.Logger
 	incoming chan *Call
 	ctx      context.Context // ends with Close
@@ -76,7 +76,7 @@ func New(c *client.Client, o Options) (*Manager, error) {
 	if m.net, err = newNetwork(o.Net); err != nil {
 		return nil, fmt.Errorf("calls: %w", err)
 	}
-	if m.api, err = o.api(m.net); err != nil {
+	if m.engine, err = newEngine(&o, m.net); err != nil {
 		return nil, fmt.Errorf("calls: %w", err)
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())

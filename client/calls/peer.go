@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pion/interceptor/pkg/stats"
 	"github.com/pion/logging"
 	"github.com/pion/webrtc/v4"
 
@@ -40,6 +41,7 @@ type peer struct {
 	polite bool
 	sfu    bool
 	pc     *webrtc.PeerConnection
+	counts stats.Getter // of its streams
 	closed bool
 
 	up        bool // connected
@@ -97,7 +99,7 @@ func (c *Call) connect(party string, epoch uint64) *peer {
 
 // begin makes the connection.
 func (p *peer) begin() (err error) {
-	if p.pc, err = p.c.m.api.NewPeerConnection(p.c.ice.conf); err != nil {
+	if p.pc, p.counts, err = p.c.m.engine.connect(p.c.ice.conf); err != nil {
 		return err
 	}
 	p.since, p.here, p.sends, p.asked, p.given = time.Now(), p.c.m.here(), nil, "", p.c.ice.until

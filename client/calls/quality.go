@@ -157,30 +157,37 @@ func (p *peer) flows(now time.Time) flows {
 	f := flows{heard: p.last.heard, streams: make(map[webrtc.SSRC]stream)}
 	stats := p.pc.GetStats()
 	for _, s := range stats {
-		switch s := s.(type) {
-		case webrtc.ICECandidatePairStats:
-			f.sent += s.BytesSent
-			f.received += s.BytesReceived
-			f.answers += s.ResponsesReceived
-			if !s.Nominated {
-				continue
+		s, ok := s.(webrtc.ICECandidatePairStats)
+		if !ok {
+			continue
+		}
+		f.sent += s.BytesSent
+		f.received += s.BytesReceived
+		f.answers += s.ResponsesReceived
+		if !s.Nominated {
+			continue
+		}
+		if s.State == webrtc.StatsICECandidatePairStateSucceeded {
+			f.rtt = time.Duration(s.CurrentRoundTripTime * float64(time.Second))
+		}
+		if l, ok := stats[s.LocalCandidateID].(webrtc.ICECandidateStats); ok {
+			f.relayed = l.CandidateType == webrtc.ICECandidateTypeRelay
+			if l.CandidateType == webrtc.ICECandidateTypeHost {
+				f.local = l.IP // others are not the device's own
 			}
-			if s.State == webrtc.StatsICECandidatePairStateSucceeded {
-				f.rtt = time.Duration(s.CurrentRoundTripTime * float64(time.Second))
-			}
-			if l, ok := stats[s.LocalCandidateID].(webrtc.ICECandidateStats); ok {
-				f.relayed = l.CandidateType == webrtc.ICECandidateTypeRelay
-				if l.CandidateType == webrtc.ICECandidateTypeHost {
-					f.local = l.IP // others are not the device's own
+		}
+		if r, ok := stats[s.RemoteCandidateID].(webrtc.ICECandidateStats); ok && r.CandidateType == webrtc.ICECandidateTypeRelay {
+			f.relayed = true // the other side's
+		}
+	}
+	for _, r := range p.pc.GetReceivers() {
+		for _, t := range r.Tracks() {
+			if s := p.counts.Get(uint32(t.SSRC())); s != nil {
+				in := s.InboundRTPStreamStats
+				f.streams[t.SSRC()] = stream{
+					bytes: in.BytesReceived + in.HeaderBytesReceived, packets: int64(in.PacketsReceived), lost: max(in.PacketsLost, 0),
+					jitter: time.Duration(in.Jitter * float64(time.Second)),
 				}
-			}
-			if r, ok := stats[s.RemoteCandidateID].(webrtc.ICECandidateStats); ok && r.CandidateType == webrtc.ICECandidateTypeRelay {
-				f.relayed = true // the other side's
-			}
-		case webrtc.InboundRTPStreamStats:
-			f.streams[s.SSRC] = stream{
-				bytes: s.BytesReceived + s.HeaderBytesReceived, packets: int64(s.PacketsReceived), lost: int64(max(s.PacketsLost, 0)),
-				jitter: time.Duration(s.Jitter * float64(time.Second)),
 			}
 		}
 	}
