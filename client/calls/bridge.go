@@ -53,8 +53,12 @@ func (p *peer) crosses(sfu *peer, now time.Time) bool {
 		if there || !slices.ContainsFunc(p.tracks, flows) {
 			continue
 		}
-		// It is not in the SFU yet, if that has an empty slot for it. Otherwise others are more important (last-N).
-		if sfu.vacant == nil || sfu.vacant[k.String()] || now.Sub(sfu.since) < silentBridge {
+		its, empty, slots := sfu.holds(k, p.party)
+		patience := silentBridge // others are more important (last-N)
+		if its || !slots && (k == webrtc.RTPCodecTypeAudio || p.c.watch.Pictures >= 0) {
+			patience = unsaidBridge // it will begin, or the SFU's wish for slots is on its way
+		}
+		if !sfu.slotted || empty || now.Sub(sfu.since) < patience { // empty: it is not in the SFU yet
 			return false
 		}
 	}

@@ -69,24 +69,24 @@ type peer struct {
 	control *webrtc.DataChannel // the SFU's
 	sends   []*sending
 	tracks  []*RemoteTrack
-	slots   map[string]string // of the SFU: party by mid
-	useful  want              // slots, says the SFU
-	shown   []string          // parties in its slots for video
+	slots   map[string]slot // of the SFU, by mid,
+	slotted bool            // if it has told of them
+	useful  want            // slots, says the SFU
+	shown   []string        // parties in its slots for video
 
 	speakers []string // parties that speak, says the SFU
 	asked    string   // what this device wants to see, as it was said last
 	wants    want     // what the other side wants to see
 
-	vacant  map[string]bool // kinds of which the SFU has empty slots here
-	crossed time.Time       // of the mesh: since when its party comes through the SFU as well; zero: it does not
-	through bool            // of the mesh: the party was told so,
-	let     bool            // and has told the same
+	crossed time.Time // of the mesh: since when its party comes through the SFU as well; zero: it does not
+	through bool      // of the mesh: the party was told so,
+	let     bool      // and has told the same
 	last    flows
 }
 
 // connect makes a connection to a party. nil: that is not possible now.
 func (c *Call) connect(party string, epoch uint64) *peer {
-	p := &peer{c: c, party: party, epoch: epoch, polite: c.party > party, sfu: party == sfuParty, slots: make(map[string]string)}
+	p := &peer{c: c, party: party, epoch: epoch, polite: c.party > party, sfu: party == sfuParty, slots: make(map[string]slot)}
 	if err := p.begin(); err != nil {
 		c.m.log.Error("no connection can be made", "call", c.id, "error", err)
 		c.say("hangup", request{Reason: "failed"}, nil)
@@ -149,7 +149,7 @@ func (p *peer) listen() {
 
 // track hands a track to whoever takes it.
 func (p *peer) track(rt *RemoteTrack, mid string) {
-	if who := p.slots[mid]; p.sfu && who != "" {
+	if who := p.slots[mid].party; p.sfu && who != "" {
 		rt.party.Store(&who)
 	}
 	p.tracks = append(p.tracks, rt)

@@ -72,7 +72,7 @@ func (p *peer) slotsOf(k webrtc.RTPCodecType, n int) (changed bool) {
 
 // worth orders slots: empty ones, then those that show somebody, then those that show who is pinned.
 func (p *peer) worth(t *webrtc.RTPTransceiver) int {
-	party := p.slots[t.Mid()]
+	party := p.slots[t.Mid()].party
 	switch {
 	case party == "":
 		return 0
@@ -96,6 +96,22 @@ func (p *peer) has(answer string) {
 type held struct {
 	Kind    string `json:"kind"`
 	Version int    `json:"version"`
+}
+
+// slot is where the SFU shows a party.
+type slot struct {
+	kind  webrtc.RTPCodecType
+	party string // "": it is empty
+}
+
+// holds reports what slots of a kind there are: for a party, empty ones, any.
+func (p *peer) holds(k webrtc.RTPCodecType, party string) (its, empty, any bool) {
+	for _, s := range p.slots {
+		if s.kind == k {
+			its, empty, any = its || s.party == party, empty || s.party == "", true
+		}
+	}
+	return its, empty, any
 }
 
 // controlled takes what the SFU says on its channel.
@@ -122,10 +138,9 @@ func (p *peer) controlled(b []byte) {
 		return // of a newer server
 	}
 	clear(p.slots)
-	p.shown, p.vacant = nil, make(map[string]bool)
+	p.shown, p.slotted = nil, true
 	for _, s := range m.Slots {
-		p.vacant[s.Media] = p.vacant[s.Media] || s.Party == ""
-		p.slots[s.Mid] = s.Party
+		p.slots[s.Mid] = slot{kind: webrtc.NewRTPCodecType(s.Media), party: s.Party}
 		if s.Media == "video" && s.Party != "" {
 			p.shown = append(p.shown, s.Party)
 		}
@@ -140,7 +155,7 @@ func (p *peer) controlled(b []byte) {
 		}
 	}
 	for _, rt := range p.tracks {
-		if who := p.slots[mids[rt.TrackRemote]]; who != "" && who != rt.Party() {
+		if who := p.slots[mids[rt.TrackRemote]].party; who != "" && who != rt.Party() {
 			rt.party.Store(&who)
 		}
 	}
