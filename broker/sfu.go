@@ -24,7 +24,7 @@ func (s *Server) buildSFU(c *config.Config) (signaling.Forwarder, error) {
 	f, err := sfu.New(sfu.Options{
 		Listen: listen, Public: o.Public, Log: s.log,
 		Parties: c.Calls.Parties, Tracks: o.Tracks, Audio: o.Audio, Video: o.Video, Bitrate: int(o.Bitrate) * 8,
-		Send: func(call, party, kind string, body []byte) { s.calls.FromForwarder(call, party, kind, body) },
+		Send: func(call, party, kind, re string, body []byte) { s.calls.FromForwarder(call, party, kind, re, body) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sfu: %w", err)

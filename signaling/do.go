@@ -141,14 +141,14 @@ func (s *Service) pass(a *asked, l *live) {
 }
 
 // FromForwarder takes what the SFU has for a party of a call: kind is offer or answer with plain SDP, or candidates or negotiate
-// with JSON as parties send them. What is for a party that has left is dropped. Not for the pipeline's goroutine: it may
+// with JSON as parties send them; re is the version of the offer that an answer is for. What is for a party that has left is dropped. Not for the pipeline's goroutine: it may
 // wait until the disk has caught up.
-func (s *Service) FromForwarder(id, party, kind string, body []byte) {
+func (s *Service) FromForwarder(id, party, kind, re string, body []byte) {
 	l := s.index.call(id)
 	if l == nil {
 		return
 	}
-	sig := &signal{kind: kind, body: body}
+	sig := &signal{kind: kind, re: re, body: body}
 	if kind == "offer" || kind == "answer" {
 		sig.body = description(body)
 	}

@@ -2,6 +2,7 @@ package signaling_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,4 +174,22 @@ func TestSignalsForTheEpochBefore(t *testing.T) {
 		}
 	}
 	y.refused(y.do(ben, call, "signal", `{"to":"`+annParty+`","of":-1,`+cands+`}`), chat.BadRequest)
+}
+
+// TestAnswersNameTheirOffer: re is passed on with an answer, and refused where it is none.
+func TestAnswersNameTheirOffer(t *testing.T) {
+	y := newYard(t)
+	ann, ben := y.device("ann", "a"), y.device("ben", "b")
+	call, annParty, benParty := y.talk(ann, ben)
+	y.ok(y.do(ann, call, "signal", sig(benParty, "offer")))
+	ann.take()
+	answer := strings.TrimSuffix(sig(annParty, "answer"), "}")
+	y.ok(y.do(ben, call, "signal", answer+`,"re":"18446744073709551615"}`))
+	if got := ann.take(); len(got) == 0 || got[0].m["re"] != "18446744073709551615" {
+		t.Errorf("%+v", got)
+	}
+	for _, bad := range []string{`7`, `"7a"`, `"184467440737095516150"`, `"-1"`} {
+		y.refused(y.do(ben, call, "signal", answer+`,"re":`+bad+`}`), chat.BadRequest)
+	}
+	y.refused(y.do(ben, call, "signal", `{"to":"`+annParty+`","re":"7","type":"candidates","body":null}`), chat.BadRequest)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/petrelchat/petrel/chat"
 	"github.com/petrelchat/petrel/signaling/call"
@@ -19,6 +20,9 @@ const (
 
 // maxCandidates is how many candidates one signal has at most.
 const maxCandidates = 32
+
+// versionMost bounds the version of a description: 64 bits, in decimal (RFC 8866 §5.2).
+const versionMost = 20
 
 // maxWant bounds what a party says it wants of the SFU, in bytes.
 const maxWant = 2 << 10
@@ -36,6 +40,7 @@ type fields struct {
 	Fresh  bool            `json:"fresh"`
 	To     string          `json:"to"`
 	Of     uint32          `json:"of"`
+	Re     string          `json:"re"`
 	Type   string          `json:"type"`
 	Body   json.RawMessage `json:"body"`
 }
@@ -86,6 +91,7 @@ func readMedia(names *[]string) (call.Media, error) {
 type signal struct {
 	kind  string
 	of    uint32          // epoch of the receiver that the sender knows; 0: it does not say
+	re    string          // of an answer: the version in the o= line of its offer; "": it does not say
 	body  json.RawMessage // as it is passed on
 	plain []byte          // for the SFU: SDP, or JSON
 	media call.Media      // negotiate
@@ -97,7 +103,10 @@ type signal struct {
 // readSignal checks what a party sends, and makes it fit to be passed on; relayed: by somebody who gives away no addresses but those
 // of relays. Nothing of it gets into an error.
 func readSignal(f *fields, relayed bool) (*signal, error) {
-	sig := &signal{kind: f.Type, of: f.Of}
+	sig := &signal{kind: f.Type, of: f.Of, re: f.Re}
+	if f.Re != "" && (f.Type != "answer" || len(f.Re) > versionMost || strings.Trim(f.Re, "0123456789") != "") {
+		return nil, chat.Refuse(chat.BadRequest, "re is of an answer: the version in its offer's o= line, digits as a string")
+	}
 	switch f.Type {
 	case "offer", "answer":
 		return sig, sig.description(f.Body, f.To == call.SFUParty, relayed)

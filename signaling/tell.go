@@ -271,6 +271,7 @@ type signalBody struct {
 	User  string          `json:"user"`
 	Epoch uint32          `json:"epoch"`
 	Of    uint32          `json:"of,omitempty"`
+	Re    string          `json:"re,omitempty"`
 	Seq   uint64          `json:"seq"`
 	At    int64           `json:"at"`
 	Exp   int64           `json:"exp"`
@@ -287,7 +288,7 @@ func (w *writer) signal(sig *signal, to, from *call.Party, seq uint64) (out, []b
 	}
 	value := binary.BigEndian.AppendUint64(make([]byte, 0, len(sig.body)+320), uint64(exp))
 	value = append(value, mustJSON(signalBody{
-		Kind: "signal", Call: w.st.ID, Party: to.ID, From: from.ID, User: from.User, Epoch: epoch, Of: sig.of, Seq: seq, At: w.now, Exp: exp,
+		Kind: "signal", Call: w.st.ID, Party: to.ID, From: from.ID, User: from.User, Epoch: epoch, Of: sig.of, Re: sig.re, Seq: seq, At: w.now, Exp: exp,
 		Type: sig.kind, Body: sig.body,
 	})...)
 	return out{user: to.User, only: to.Device, party: to.ID, payload: value[8:]}, value

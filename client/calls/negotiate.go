@@ -43,13 +43,14 @@ func (p *peer) offer(restart bool) {
 		p.broken("an offer", err)
 		return
 	}
-	p.describe(d)
+	p.describe(d, "")
 }
 
 // describe tells a local description as soon as the first candidates are found. pion's own, with candidates, is not asked for: ICE gives it out when it has
 // nothing else to do, which may be in a minute when a relay does not answer.
-func (p *peer) describe(d webrtc.SessionDescription) {
-	p.mine, p.local = d, nil
+// re is the version of the offer that an answer is for, "" otherwise.
+func (p *peer) describe(d webrtc.SessionDescription, re string) {
+	p.mine, p.re, p.local = d, re, nil
 	p.speak()
 }
 
@@ -83,7 +84,7 @@ func (p *peer) saySDP() {
 		return
 	}
 	p.unsaid, p.found = 0, nil
-	p.signal(p.mine.Type.String(), describe(withCandidates(p.mine.SDP, p.local)))
+	p.dispatch(request{Type: p.mine.Type.String(), Re: p.re, Body: describe(withCandidates(p.mine.SDP, p.local))})
 }
 
 // withCandidates puts candidates into the first section of a description: there is one way for all of them (RFC 9143 §7.1).
@@ -103,9 +104,14 @@ func withCandidates(text string, local []string) string {
 	return text[:at] + b.String() + text[at:]
 }
 
-// signal sends a signal to the other side for as long as this connection is the one.
-func (p *peer) signal(kind string, body any) {
-	p.c.sayWhile(func() bool { return !p.closed }, verbSignal, request{To: p.party, Of: p.epoch, Type: kind, Body: body}, func(_ client.CallAck, err error) {
+// signal sends a signal to the other side.
+func (p *peer) signal(kind string, body any) { p.dispatch(request{Type: kind, Body: body}) }
+
+// dispatch sends one for as long as this connection is the one.
+func (p *peer) dispatch(r request) {
+	kind := r.Type
+	r.To, r.Of = p.party, p.epoch
+	p.c.sayWhile(func() bool { return !p.closed }, verbSignal, r, func(_ client.CallAck, err error) {
 		switch {
 		case p.closed || err == nil:
 		case notFound(err), conflict(err): // it left, or this device did: the state that follows says which
@@ -171,7 +177,7 @@ func (p *peer) take(t *told) {
 		if t.Type == "offer" {
 			p.offered(text)
 		} else {
-			p.answered(text)
+			p.answered(text, t.Re)
 		}
 	case "candidates":
 		p.candidates(t.Body)
@@ -230,7 +236,7 @@ func (p *peer) offered(text string) {
 		p.broken("an answer", err)
 		return
 	}
-	p.describe(d)
+	p.describe(d, origin(text, 2))
 	p.settled()
 }
 
@@ -276,7 +282,7 @@ func (p *peer) forsake() {
 	old := p.pc
 	p.c.m.closing.Go(func() { _ = old.GracefulClose() })
 	p.data, p.control, p.tracks, p.found, p.gathered, p.shown, p.speakers = nil, nil, nil, nil, false, nil, nil
-	p.mine, p.local = webrtc.SessionDescription{}, nil
+	p.mine, p.re, p.local = webrtc.SessionDescription{}, "", nil
 }
 
 // unchanged answers an offer with what the other side said last: sections that it does not know are refused.
@@ -314,7 +320,19 @@ func (p *peer) settled() {
 // mistakenMost bounds connections that are made because an answer does not fit: somebody may send any number.
 const mistakenMost = 8
 
-func (p *peer) answered(text string) {
+// foreign reports whether an answer is for another offer than the last one. Offers are told again, so answers come twice, and the second one when there is
+// another offer: what that asked for would never come.
+func (p *peer) foreign(text, re string) bool {
+	if re == "" { // the other side does not say
+		return strings.Count(text, "\nm=") != strings.Count(p.mine.SDP, "\nm=") // RFC 3264 §6
+	}
+	return re != origin(p.mine.SDP, 2)
+}
+
+func (p *peer) answered(text, re string) {
+	if re != "" && p.foreign(text, re) {
+		return
+	}
 	if p.pc.SignalingState() != webrtc.SignalingStateHaveLocalOffer {
 		last := p.pc.CurrentRemoteDescription()
 		if !p.ever && !p.sfu && p.mistaken < mistakenMost && last != nil && session(last.SDP) != session(text) {
@@ -322,6 +340,9 @@ func (p *peer) answered(text string) {
 			p.anew() // what was taken for the answer was one to an offer before
 		}
 		return // it came twice
+	}
+	if p.foreign(text, re) {
+		return
 	}
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: text}); err != nil {
 		p.broken("the other side's answer", err)

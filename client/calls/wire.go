@@ -33,6 +33,7 @@ type told struct {
 	User  string          `json:"user"`
 	Epoch uint64          `json:"epoch"`
 	Of    uint64          `json:"of"` // epoch of the receiver that the sender knows; 0: it does not say
+	Re    string          `json:"re"` // version of the offer that an answer is for; "": it does not say
 	Type  string          `json:"type"`
 	Body  json.RawMessage `json:"body"`
 }
@@ -50,6 +51,7 @@ type request struct {
 	Fresh  bool     `json:"fresh,omitempty"`
 	To     string   `json:"to,omitempty"`
 	Of     uint64   `json:"of,omitempty"`
+	Re     string   `json:"re,omitempty"`
 	Type   string   `json:"type,omitempty"`
 	Body   any      `json:"body,omitempty"`
 }

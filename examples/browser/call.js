@@ -309,10 +309,10 @@ export class Call {
   #connect(party, epoch) {
     const peer = new (party === SFU ? Forwarded : Peer)({
       party, epoch, polite: this.party > party, config: this.#config, local: this.#local(party),
-      signal: (type, body) => {
+      signal: (type, body, re) => {
         if (party === SFU && type === 'candidates') return // it answers where it is asked from
         const wanted = () => !peer.closed
-        this.#say('signal', { to: party, of: epoch, type, body }, { again: true, wanted }).catch((err) => wanted() && console.warn(`${type}: ${err.message}`))
+        this.#say('signal', { to: party, of: epoch, type, re, body }, { again: true, wanted }).catch((err) => wanted() && console.warn(`${type}: ${err.message}`))
       },
       changed: () => this.#changed(),
       broken: (err) => {

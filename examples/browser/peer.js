@@ -27,6 +27,9 @@ async function through(stream, bytes) {
 // session tells apart the connections that descriptions are of.
 const session = (sdp) => /^o=\S+ (\S+)/m.exec(sdp)?.[1]
 
+// version tells apart the descriptions of a connection.
+const version = (sdp) => /^o=\S+ \S+ (\d+)/m.exec(sdp)?.[1]
+
 // Peer is a connection of the mesh.
 export class Peer {
   stream = new MediaStream() // what arrives
@@ -49,7 +52,7 @@ export class Peer {
   #before = null // figures of the last measure
   #want = null // what the other side wants to get
 
-  // signal(type, body) sends one; changed() says that up or stream is another; broken(err) that only a new
+  // signal(type, body, re) sends one, re being the version of the offer that an answer is for; changed() says that up or stream is another; broken(err) that only a new
   // connection helps. Of two parties one is polite.
   constructor({ party, epoch, polite, config, local, signal, changed, broken }) {
     Object.assign(this, { party, epoch, polite, config, local, signal, changed, broken })
@@ -114,9 +117,9 @@ export class Peer {
     }
   }
 
-  #describe() {
+  #describe(re) {
     const { type, sdp } = this.pc.localDescription
-    this.#say(async () => this.signal(type, await pack(sdp)))
+    this.#say(async () => this.signal(type, await pack(sdp), re))
   }
 
   #say(fn) {
@@ -140,10 +143,10 @@ export class Peer {
   }
 
   // take takes a signal of the other side.
-  take({ type, body }) {
+  take({ type, body, re }) {
     this.#work = this.#work.then(async () => {
       if (this.closed) return
-      if (type === 'offer' || type === 'answer') await this.#description(type, await unpack(body))
+      if (type === 'offer' || type === 'answer') await this.#description(type, await unpack(body), re)
       if (type === 'candidates') await this.#candidates(body ?? [])
       if (type === 'negotiate') this.negotiate(body)
     }).catch((err) => { if (!this.closed) this.broken(err) })
@@ -174,10 +177,11 @@ export class Peer {
   }
 
   // Perfect negotiation, https://w3c.github.io/webrtc-pc/#perfect-negotiation-example
-  async #description(type, sdp) {
+  async #description(type, sdp, re) {
     if (type === 'offer' && this.pc.currentRemoteDescription && session(this.pc.currentRemoteDescription.sdp) !== session(sdp)) this.#anew()
     const { pc } = this
     if (type === 'answer' && pc.signalingState !== 'have-local-offer') return // it came twice, or to what was taken back
+    if (re && re !== version(pc.localDescription.sdp)) return // it is for an offer before this one
     const crossed = type === 'offer' && (this.#offering || (pc.signalingState !== 'stable' && !this.#settling))
     this.#ignoring = crossed && !this.polite
     if (this.#ignoring) return
@@ -187,7 +191,7 @@ export class Peer {
     if (type === 'answer') return this.settled(sdp)
     this.begin()
     await pc.setLocalDescription()
-    this.#describe()
+    this.#describe(version(sdp))
     this.settled()
   }
 
@@ -316,8 +320,7 @@ export class Forwarded extends Peer {
 
   // settled has new slots begin: they wait for their answer to be here, so that no key frame comes too early.
   settled(answer) {
-    const version = Number(/^o=\S+ \S+ (\d+)/m.exec(answer)?.[1])
-    if (this.control.readyState === 'open') this.control.send(JSON.stringify({ kind: 'has', version }))
+    if (this.control.readyState === 'open') this.control.send(JSON.stringify({ kind: 'has', version: Number(version(answer)) }))
   }
 
   #controlled({ kind, slots }) {

@@ -95,7 +95,7 @@ func TestChromium(t *testing.T) {
 func inChromium(t *testing.T, bin, codec string) {
 	var mu sync.Mutex
 	answers := map[string]chan string{"ann": make(chan string, 8), "bob": make(chan string, 8)}
-	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(_, party, kind string, body []byte) {
+	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(_, party, kind, _ string, body []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		if kind == "answer" {

@@ -35,7 +35,7 @@ func newHall(t *testing.T, o Options) *hall {
 	if o.Listen == "" && len(o.Conns) == 0 {
 		o.Listen = "127.0.0.1:0"
 	}
-	o.Send = func(_, party, kind string, body []byte) {
+	o.Send = func(_, party, kind, _ string, body []byte) {
 		h.mu.Lock()
 		c := h.clients[party]
 		h.mu.Unlock()

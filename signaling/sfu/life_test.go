@@ -128,7 +128,7 @@ func TestWhoHangsUpTheirConnectionIsGone(t *testing.T) {
 
 func TestSilentPartyIsGivenUp(t *testing.T) {
 	answers := make(chan string, 1)
-	s, err := New(Options{Listen: "127.0.0.1:0", Silence: 500 * time.Millisecond, Send: func(_, _, _ string, body []byte) { answers <- string(body) }})
+	s, err := New(Options{Listen: "127.0.0.1:0", Silence: 500 * time.Millisecond, Send: func(_, _, _, _ string, body []byte) { answers <- string(body) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestSilentPartyIsGivenUp(t *testing.T) {
 }
 
 func TestAddressFollowsTheClient(t *testing.T) {
-	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(string, string, string, []byte) {}})
+	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(string, string, string, string, []byte) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestOptionsAreValidated(t *testing.T) {
 			t.Errorf("%q is not named in: %v", want, err)
 		}
 	}
-	s, err := New(Options{Listen: "127.0.0.1:0", Public: []string{"203.0.113.7", "[2001:db8::1]:9"}, Send: func(string, string, string, []byte) {}})
+	s, err := New(Options{Listen: "127.0.0.1:0", Public: []string{"203.0.113.7", "[2001:db8::1]:9"}, Send: func(string, string, string, string, []byte) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

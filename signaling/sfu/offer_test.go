@@ -97,7 +97,7 @@ func TestFullCallIsRefused(t *testing.T) {
 }
 
 func TestAfterCloseNothingIsTaken(t *testing.T) {
-	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(string, string, string, []byte) {}})
+	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(string, string, string, string, []byte) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -220,7 +220,7 @@ func FuzzDatagram(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})
 	f.Add([]byte{0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2})
 	f.Add([]byte{22, 254, 253, 0, 0})
-	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(string, string, string, []byte) {}})
+	s, err := New(Options{Listen: "127.0.0.1:0", Send: func(string, string, string, string, []byte) {}})
 	if err != nil {
 		f.Fatal(err)
 	}

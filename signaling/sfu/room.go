@@ -78,7 +78,7 @@ func (s *Server) offered(call, id, user string, o *offer, now time.Time) {
 	p.apply(o, now)
 	r.arrange(now)
 	p.version++
-	s.say(p, "answer", []byte(p.answer(s.fingerprint, s.addrs, s.tcp != nil, p.version)))
+	s.say(p, "answer", o.version, []byte(p.answer(s.fingerprint, s.addrs, s.tcp != nil, p.version)))
 	r.askSlots()
 }
 
@@ -377,7 +377,7 @@ func (r *room) askSlots() {
 		p.told = sum
 		if want[audio] > have[audio] || want[video] > have[video] {
 			body, _ := json.Marshal(map[string]any{"want": map[string]int{"audio": want[audio], "video": want[video]}}) // numbers always encode
-			r.s.say(p, "negotiate", body)
+			r.s.say(p, "negotiate", "", body)
 		}
 	}
 }

@@ -51,8 +51,8 @@ type Server struct {
 
 // speech is a signal to a party.
 type speech struct {
-	call, party, kind string
-	body              []byte
+	call, party, kind, re string
+	body                  []byte
 }
 
 // counters are what Stats reads.
@@ -275,9 +275,9 @@ func (s *Server) run() {
 }
 
 // say queues a signal to a party.
-func (s *Server) say(p *party, kind string, body []byte) {
+func (s *Server) say(p *party, kind, re string, body []byte) {
 	select {
-	case s.speech <- speech{p.room.id, p.id, kind, body}:
+	case s.speech <- speech{p.room.id, p.id, kind, re, body}:
 	default:
 		s.log.Warn("signals of the SFU can't be sent fast enough: one is lost, and its party will offer again", "call", p.room.id, "party", p.id)
 	}
@@ -290,7 +290,7 @@ func (s *Server) speak() {
 		case <-s.ctx.Done():
 			return
 		case m := <-s.speech:
-			s.opt.Send(m.call, m.party, m.kind, m.body)
+			s.opt.Send(m.call, m.party, m.kind, m.re, m.body)
 		}
 	}
 }
