@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,6 +84,18 @@ func (w *crowd) enter(id string) {
 	w.all[id] = c
 }
 
+// revive has those come anew whose connection did not come to be on a machine that has no time for it, and reports whether there were any.
+func (w *crowd) revive() (any bool) {
+	for id, c := range maps.Clone(w.all) {
+		if s := c.pc.ConnectionState(); s == webrtc.PeerConnectionStateFailed || s == webrtc.PeerConnectionStateClosed {
+			any = true
+			w.quit(id)
+			w.enter(id)
+		}
+	}
+	return any
+}
+
 func (w *crowd) quit(id string) {
 	w.all[id].leave()
 	delete(w.all, id)
@@ -93,8 +104,7 @@ func (w *crowd) quit(id string) {
 // seats waits until everybody has places for everybody's audio, and for as much video as there may be.
 func (w *crowd) seats() {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		short := ""
+	w.until(func() (short string) {
 		for id, slots := range w.view() {
 			var has [2]map[string]bool
 			for k := range has {
@@ -118,20 +128,16 @@ func (w *crowd) seats() {
 				short = fmt.Sprintf("%s has places for the audio of %d of %d, and the video of %d of %d", id, len(has[audio]), len(w.all)-1, len(has[video]), min(crowdVideo, others))
 			}
 		}
-		if short == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.t.Fatal(short)
-		}
-		runtime.Gosched()
-	}
+		return short
+	})
 }
 
 // flows checks that frames which are sent from now on come in the slots that the server has given them, and in no other: all audio,
 // and of the video what comes first at least. How much more there is room for depends on how fast the machine is.
 func (w *crowd) flows() {
 	w.t.Helper()
+	revived := 0
+flowing:
 	for range 20 {
 		before := w.view()
 		mark := w.frames.Load()
@@ -158,6 +164,10 @@ func (w *crowd) flows() {
 					delete(open, g.mid)
 					film = film && x.kind != video
 				case <-deadline:
+					if revived++; revived < 3 && w.revive() {
+						w.seats()
+						continue flowing
+					}
 					var missing []string
 					for mid := range open {
 						who := before[id][mid].who

@@ -18,17 +18,28 @@ import (
 // settle waits until cond holds for what Server.run owns.
 func (h *hall) settle(what string, cond func() bool) {
 	h.t.Helper()
-	deadline := time.Now().Add(patience)
 	got := make(chan bool)
-	for {
+	h.until(func() string {
 		h.s.post(func(time.Time) { got <- cond() })
 		if <-got {
+			return ""
+		}
+		return what
+	})
+}
+
+// until waits until nothing is amiss any more. It looks now and then: the parties need the processor too.
+func (h *hall) until(look func() (amiss string)) {
+	h.t.Helper()
+	now := time.NewTicker(5 * time.Millisecond)
+	defer now.Stop()
+	for deadline := time.Now().Add(patience); ; <-now.C {
+		switch amiss := look(); {
+		case amiss == "":
 			return
+		case time.Now().After(deadline):
+			h.t.Fatal(amiss)
 		}
-		if time.Now().After(deadline) {
-			h.t.Fatal(what)
-		}
-		runtime.Gosched()
 	}
 }
 
