@@ -141,7 +141,7 @@ func (s *Service) pass(a *asked, l *live) {
 }
 
 // FromForwarder takes what the SFU has for a party of a call: kind is offer or answer with plain SDP, or candidates or negotiate
-// with JSON as parties send them; re is the version of the offer that an answer is for. What is for a party that has left is dropped. Not for the pipeline's goroutine: it may
+// with JSON as parties send them; re names the offer that an answer is for. What is for a party that has left is dropped. Not for the pipeline's goroutine: it may
 // wait until the disk has caught up.
 func (s *Service) FromForwarder(id, party, kind, re string, body []byte) {
 	l := s.index.call(id)

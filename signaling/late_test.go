@@ -184,12 +184,12 @@ func TestAnswersNameTheirOffer(t *testing.T) {
 	y.ok(y.do(ann, call, "signal", sig(benParty, "offer")))
 	ann.take()
 	answer := strings.TrimSuffix(sig(annParty, "answer"), "}")
-	y.ok(y.do(ben, call, "signal", answer+`,"re":"18446744073709551615"}`))
-	if got := ann.take(); len(got) == 0 || got[0].m["re"] != "18446744073709551615" {
+	y.ok(y.do(ben, call, "signal", answer+`,"re":"4107843920185637889 18446744073709551615"}`))
+	if got := ann.take(); len(got) == 0 || got[0].m["re"] != "4107843920185637889 18446744073709551615" {
 		t.Errorf("%+v", got)
 	}
-	for _, bad := range []string{`7`, `"7a"`, `"184467440737095516150"`, `"-1"`} {
+	for _, bad := range []string{`7`, `"7"`, `"7 "`, `"7  8"`, `"7 8a"`, `"7 184467440737095516150"`, `"-1 8"`, `"7 8 9"`} {
 		y.refused(y.do(ben, call, "signal", answer+`,"re":`+bad+`}`), chat.BadRequest)
 	}
-	y.refused(y.do(ben, call, "signal", `{"to":"`+annParty+`","re":"7","type":"candidates","body":null}`), chat.BadRequest)
+	y.refused(y.do(ben, call, "signal", `{"to":"`+annParty+`","re":"7 8","type":"candidates","body":null}`), chat.BadRequest)
 }

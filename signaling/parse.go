@@ -21,8 +21,16 @@ const (
 // maxCandidates is how many candidates one signal has at most.
 const maxCandidates = 32
 
-// versionMost bounds the version of a description: 64 bits, in decimal (RFC 8866 §5.2).
-const versionMost = 20
+// validRe reports whether a string is two numbers of 64 bits, as in an o= line (RFC 8866 §5.2).
+func validRe(re string) bool {
+	id, version, _ := strings.Cut(re, " ")
+	for _, n := range []string{id, version} {
+		if n == "" || len(n) > 20 || strings.Trim(n, "0123456789") != "" {
+			return false
+		}
+	}
+	return true
+}
 
 // maxWant bounds what a party says it wants of the SFU, in bytes.
 const maxWant = 2 << 10
@@ -91,7 +99,7 @@ func readMedia(names *[]string) (call.Media, error) {
 type signal struct {
 	kind  string
 	of    uint32          // epoch of the receiver that the sender knows; 0: it does not say
-	re    string          // of an answer: the version in the o= line of its offer; "": it does not say
+	re    string          // of an answer: session id and version in the o= line of its offer; "": it does not say
 	body  json.RawMessage // as it is passed on
 	plain []byte          // for the SFU: SDP, or JSON
 	media call.Media      // negotiate
@@ -104,8 +112,8 @@ type signal struct {
 // of relays. Nothing of it gets into an error.
 func readSignal(f *fields, relayed bool) (*signal, error) {
 	sig := &signal{kind: f.Type, of: f.Of, re: f.Re}
-	if f.Re != "" && (f.Type != "answer" || len(f.Re) > versionMost || strings.Trim(f.Re, "0123456789") != "") {
-		return nil, chat.Refuse(chat.BadRequest, "re is of an answer: the version in its offer's o= line, digits as a string")
+	if f.Re != "" && (f.Type != "answer" || !validRe(f.Re)) {
+		return nil, chat.Refuse(chat.BadRequest, "re is of an answer: session id and version in its offer's o= line, with a space between them")
 	}
 	switch f.Type {
 	case "offer", "answer":

@@ -278,10 +278,10 @@ func TestGroupCall(t *testing.T) {
 	}
 	y.ok(y.do(ann, a.Call, "signal", sig("sfu", "offer")))
 	ann.take()
-	y.calls.FromForwarder(a.Call, a.Party, "answer", "7", []byte(description))
-	y.calls.FromForwarder(a.Call, "nobodyyy", "answer", "7", []byte(description))
+	y.calls.FromForwarder(a.Call, a.Party, "answer", "7 8", []byte(description))
+	y.calls.FromForwarder(a.Call, "nobodyyy", "answer", "7 8", []byte(description))
 	y.settle()
-	if m := ann.take(); len(m) != 1 || m[0].m["from"] != "sfu" || m[0].m["type"] != "answer" || m[0].m["re"] != "7" || m[0].topic != a.Party {
+	if m := ann.take(); len(m) != 1 || m[0].m["from"] != "sfu" || m[0].m["type"] != "answer" || m[0].m["re"] != "7 8" || m[0].topic != a.Party {
 		t.Fatalf("%+v", m)
 	}
 	y.calls.Left("crew", "eve")

@@ -48,7 +48,7 @@ func (p *peer) offer(restart bool) {
 
 // describe tells a local description as soon as the first candidates are found. pion's own, with candidates, is not asked for: ICE gives it out when it has
 // nothing else to do, which may be in a minute when a relay does not answer.
-// re is the version of the offer that an answer is for, "" otherwise.
+// re names the offer that an answer is for, "" otherwise.
 func (p *peer) describe(d webrtc.SessionDescription, re string) {
 	p.mine, p.re, p.local = d, re, nil
 	p.speak()
@@ -236,7 +236,7 @@ func (p *peer) offered(text string) {
 		p.broken("an answer", err)
 		return
 	}
-	p.describe(d, origin(text, 2))
+	p.describe(d, name(text))
 	p.settled()
 }
 
@@ -252,6 +252,9 @@ func origin(text string, field int) string {
 	}
 	return f[field]
 }
+
+// name tells a description from all others of a call.
+func name(text string) string { return origin(text, 1) + " " + origin(text, 2) }
 
 // fragment is the user name of ICE in a description: it changes when ICE begins anew (RFC 8839 §4.4.1.1.1).
 func fragment(text string) string {
@@ -326,7 +329,7 @@ func (p *peer) foreign(text, re string) bool {
 	if re == "" { // the other side does not say
 		return strings.Count(text, "\nm=") != strings.Count(p.mine.SDP, "\nm=") // RFC 3264 §6
 	}
-	return re != origin(p.mine.SDP, 2)
+	return re != name(p.mine.SDP)
 }
 
 func (p *peer) answered(text, re string) {

@@ -59,7 +59,7 @@ type peer struct {
 	unsaid   webrtc.SDPType // a local description that waits for candidates
 	saying   bool
 	mine     webrtc.SessionDescription // the newest, as it was made
-	re       string                    // version of the offer that it answers
+	re       string                    // names the offer that it answers
 	local    []string                  // candidates that were found since
 	found    []candidate               // those that are still to be told
 	telling  bool                      // a timer runs

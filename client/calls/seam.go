@@ -88,6 +88,7 @@ func (s *seams) end(t *RemoteTrack) {
 		over.party.Store(t.party.Load())
 		over.seam.over, over.seam.next = true, nil
 		s.tracks = append(s.tracks, over)
+		t.seam.begun = false // who reads on after the end comes here once more
 	}
 	for _, o := range s.tracks {
 		if o.seam.next == t {

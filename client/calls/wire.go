@@ -33,7 +33,7 @@ type told struct {
 	User  string          `json:"user"`
 	Epoch uint64          `json:"epoch"`
 	Of    uint64          `json:"of"` // epoch of the receiver that the sender knows; 0: it does not say
-	Re    string          `json:"re"` // version of the offer that an answer is for; "": it does not say
+	Re    string          `json:"re"` // names the offer that an answer is for; "": it does not say
 	Type  string          `json:"type"`
 	Body  json.RawMessage `json:"body"`
 }

@@ -27,8 +27,8 @@ async function through(stream, bytes) {
 // session tells apart the connections that descriptions are of.
 const session = (sdp) => /^o=\S+ (\S+)/m.exec(sdp)?.[1]
 
-// version tells apart the descriptions of a connection.
-const version = (sdp) => /^o=\S+ \S+ (\d+)/m.exec(sdp)?.[1]
+// name tells a description from all others of a call.
+const name = (sdp) => /^o=\S+ (\d+ \d+)/m.exec(sdp)?.[1]
 
 // Peer is a connection of the mesh.
 export class Peer {
@@ -52,7 +52,7 @@ export class Peer {
   #before = null // figures of the last measure
   #want = null // what the other side wants to get
 
-  // signal(type, body, re) sends one, re being the version of the offer that an answer is for; changed() says that up or stream is another; broken(err) that only a new
+  // signal(type, body, re) sends one, re being the name of the offer that an answer is for; changed() says that up or stream is another; broken(err) that only a new
   // connection helps. Of two parties one is polite.
   constructor({ party, epoch, polite, config, local, signal, changed, broken }) {
     Object.assign(this, { party, epoch, polite, config, local, signal, changed, broken })
@@ -181,7 +181,7 @@ export class Peer {
     if (type === 'offer' && this.pc.currentRemoteDescription && session(this.pc.currentRemoteDescription.sdp) !== session(sdp)) this.#anew()
     const { pc } = this
     if (type === 'answer' && pc.signalingState !== 'have-local-offer') return // it came twice, or to what was taken back
-    if (re && re !== version(pc.localDescription.sdp)) return // it is for an offer before this one
+    if (re && re !== name(pc.localDescription.sdp)) return // it is for an offer before this one
     const crossed = type === 'offer' && (this.#offering || (pc.signalingState !== 'stable' && !this.#settling))
     this.#ignoring = crossed && !this.polite
     if (this.#ignoring) return
@@ -191,7 +191,7 @@ export class Peer {
     if (type === 'answer') return this.settled(sdp)
     this.begin()
     await pc.setLocalDescription()
-    this.#describe(version(sdp))
+    this.#describe(name(sdp))
     this.settled()
   }
 
@@ -320,7 +320,7 @@ export class Forwarded extends Peer {
 
   // settled has new slots begin: they wait for their answer to be here, so that no key frame comes too early.
   settled(answer) {
-    if (this.control.readyState === 'open') this.control.send(JSON.stringify({ kind: 'has', version: Number(version(answer)) }))
+    if (this.control.readyState === 'open') this.control.send(JSON.stringify({ kind: 'has', version: Number(name(answer).split(' ')[1]) }))
   }
 
   #controlled({ kind, slots }) {

@@ -28,7 +28,7 @@ const (
 // offer is what a client's SDP means here.
 type offer struct {
 	session     string // of the o= line: another one is another connection
-	version     string // of the o= line
+	name        string // session id and version of the o= line
 	ufrag, pwd  string
 	fingerprint fingerprint
 	sections    []section
@@ -81,7 +81,8 @@ func parseOffer(text string) (*offer, error) {
 	if n := len(d.MediaDescriptions); n == 0 || n > sectionsMax {
 		return nil, bad("an offer has 1 to %d sections", sectionsMax)
 	}
-	o := &offer{session: strconv.FormatUint(d.Origin.SessionID, 10), version: strconv.FormatUint(d.Origin.SessionVersion, 10)}
+	o := &offer{session: strconv.FormatUint(d.Origin.SessionID, 10)}
+	o.name = o.session + " " + strconv.FormatUint(d.Origin.SessionVersion, 10)
 	if _, lite := d.Attribute("ice-lite"); lite {
 		return nil, bad("both sides can't be ice-lite: the client has to do the checks")
 	}

@@ -17,7 +17,7 @@ type Options struct {
 	Listen string
 	// Public are the addresses to tell clients, as IP or IP:port; none: those that it listens on.
 	Public []string
-	// Send hands a signal to a party: kind answer with SDP as its body, and as re the version of the offer that it is for (RFC 8866 §5.2), or negotiate
+	// Send hands a signal to a party: kind answer with SDP as its body, and as re session id and version of the offer that it is for (RFC 8866 §5.2), or negotiate
 	// with JSON. One goroutine calls it, in order; it may block.
 	Send func(call, party, kind, re string, body []byte)
 	// Conns takes the place of sockets: one reader for each. Nothing listens on TCP then.

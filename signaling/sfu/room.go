@@ -78,7 +78,7 @@ func (s *Server) offered(call, id, user string, o *offer, now time.Time) {
 	p.apply(o, now)
 	r.arrange(now)
 	p.version++
-	s.say(p, "answer", o.version, []byte(p.answer(s.fingerprint, s.addrs, s.tcp != nil, p.version)))
+	s.say(p, "answer", o.name, []byte(p.answer(s.fingerprint, s.addrs, s.tcp != nil, p.version)))
 	r.askSlots()
 }
 
