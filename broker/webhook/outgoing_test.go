@@ -107,11 +107,12 @@ func TestNothingIsLostOverARestart(t *testing.T) {
 	var up atomic.Bool
 	tried := make(chan struct{}, 10_000)
 	e.answers(func(w http.ResponseWriter, _ *http.Request) bool {
-		if !up.Load() {
-			w.WriteHeader(http.StatusBadGateway)
-			tried <- struct{}{}
+		if up.Load() { // once: it changes meanwhile
+			return true
 		}
-		return up.Load()
+		w.WriteHeader(http.StatusBadGateway)
+		tried <- struct{}{}
+		return false
 	})
 	made := h.create("ann", webhook.Spec{Kind: webhook.Out, URL: e.URL})
 	h.post("ann", "one")
@@ -350,11 +351,12 @@ func TestHistoryIsLimited(t *testing.T) {
 	var up atomic.Bool
 	tried := make(chan struct{}, 10_000)
 	e.answers(func(w http.ResponseWriter, _ *http.Request) bool {
-		if !up.Load() {
-			w.WriteHeader(http.StatusBadGateway)
-			tried <- struct{}{}
+		if up.Load() { // once: it changes meanwhile
+			return true
 		}
-		return up.Load()
+		w.WriteHeader(http.StatusBadGateway)
+		tried <- struct{}{}
+		return false
 	})
 	made := h.create("bob", webhook.Spec{Kind: webhook.Out, URL: e.URL})
 	h.post("ann", "one")
