@@ -252,6 +252,21 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (e *endpoint) answers(fn func(w http.ResponseWriter, r *http.Request) bool) { e.answer.Store(&fn) }
 
+// down has the endpoint fail until up is set; tried gets each attempt.
+func (e *endpoint) down() (up *atomic.Bool, tried <-chan struct{}) {
+	up = new(atomic.Bool)
+	tries := make(chan struct{}, 10_000)
+	e.answers(func(w http.ResponseWriter, _ *http.Request) bool {
+		if up.Load() { // once: it changes meanwhile
+			return true
+		}
+		w.WriteHeader(http.StatusBadGateway)
+		tries <- struct{}{}
+		return false
+	})
+	return up, tries
+}
+
 func (e *endpoint) next() delivery {
 	e.t.Helper()
 	select {

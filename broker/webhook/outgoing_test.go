@@ -104,16 +104,7 @@ func TestRetriesKeepTheOrder(t *testing.T) {
 func TestNothingIsLostOverARestart(t *testing.T) {
 	h := build(t, trusting)
 	e := newEndpoint(t, h)
-	var up atomic.Bool
-	tried := make(chan struct{}, 10_000)
-	e.answers(func(w http.ResponseWriter, _ *http.Request) bool {
-		if up.Load() { // once: it changes meanwhile
-			return true
-		}
-		w.WriteHeader(http.StatusBadGateway)
-		tried <- struct{}{}
-		return false
-	})
+	up, tried := e.down()
 	made := h.create("ann", webhook.Spec{Kind: webhook.Out, URL: e.URL})
 	h.post("ann", "one")
 	<-tried
@@ -348,16 +339,7 @@ func TestHistoryIsLimited(t *testing.T) {
 	joined := chat.HistoryJoined
 	h.do("birds", chat.Command{Op: chat.OpUpdate, Actor: "ann", Info: &chat.InfoChange{History: &joined}})
 	h.do("birds", chat.Command{Op: chat.OpRole, Actor: "ann", User: "bob", Role: chat.RoleAdmin})
-	var up atomic.Bool
-	tried := make(chan struct{}, 10_000)
-	e.answers(func(w http.ResponseWriter, _ *http.Request) bool {
-		if up.Load() { // once: it changes meanwhile
-			return true
-		}
-		w.WriteHeader(http.StatusBadGateway)
-		tried <- struct{}{}
-		return false
-	})
+	up, tried := e.down()
 	made := h.create("bob", webhook.Spec{Kind: webhook.Out, URL: e.URL})
 	h.post("ann", "one")
 	<-tried

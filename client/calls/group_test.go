@@ -9,17 +9,22 @@ import (
 	"testing"
 )
 
-// TestGroup: four in a mesh; with the fifth the call goes through the SFU, and nobody falls silent meanwhile.
-func TestGroup(t *testing.T) {
-	s := serve(t)
-	names := []string{"ann", "bob", "cy", "di", "ed"}
-	var devices []*device
-	var voices []*voice
-	var all []*Call
+// people are users with a device and a voice each.
+func people(t *testing.T, s *server, names []string) (devices []*device, voices []*voice) {
+	t.Helper()
 	for _, n := range names {
 		devices = append(devices, s.device(n, n+"1"))
 		voices = append(voices, newVoice(t, n))
 	}
+	return devices, voices
+}
+
+// TestGroup: four in a mesh; with the fifth the call goes through the SFU, and nobody falls silent meanwhile.
+func TestGroup(t *testing.T) {
+	s := serve(t)
+	names := []string{"ann", "bob", "cy", "di", "ed"}
+	devices, voices := people(t, s, names)
+	var all []*Call
 	conv := devices[0].group("crew", names[1:]...)
 	hear := func(n, frames int) {
 		for i := range n {
@@ -110,12 +115,7 @@ func TestAnswerTwice(t *testing.T) {
 		t.Run(fmt.Sprint("says ", says), func(t *testing.T) {
 			s := serve(t)
 			names := []string{"ann", "bob", "cy", "di", "ed"}
-			var devices []*device
-			var voices []*voice
-			for _, n := range names {
-				devices = append(devices, s.device(n, n+"1"))
-				voices = append(voices, newVoice(t, n))
-			}
+			devices, voices := people(t, s, names)
 			w := &twice{handler: handler{devices[0].Manager}, says: says}
 			must(t, devices[0].HandleCalls(nil))
 			must(t, devices[0].HandleCalls(w))
